@@ -1,0 +1,102 @@
+"""A tenant's system behind one port: what may be read, and what only an execution may write.
+
+A preview is handed a `TenantReader`. It has no write method, so a preview cannot write, whatever its code does.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+from uuid import UUID
+
+Json: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TenantConnection:
+    """How to reach one tenant's system.
+
+    `kind` names the connector (`graph`, `folder`). `settings` holds no secret, only references to one
+    (`secret_ref`: `env:NAME` or `file:PATH`).
+    """
+
+    tenant_id: UUID
+    kind: str
+    external_id: str  # the directory's id in its own system
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CallTag:
+    """Who makes a call: sent as headers with every request, so that the target's own journal can tell."""
+
+    run_id: UUID | None = None
+    item_id: UUID | None = None
+    epoch: int = 0
+    step: str = "read"  # "write" and "assign" are the two writes that an item may need
+    worker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRef:
+    """One object in a listing. Names are not unique; `natural_key` is what matching compares."""
+
+    policy_type: str
+    remote_id: str
+    display_name: str
+    natural_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemotePolicy:
+    """One object whole: sub-collections fetched and paged to the end, assignments apart from the payload."""
+
+    ref: PolicyRef
+    payload: Json
+    assignments: Sequence[Json] = ()
+    etag: str | None = None
+
+
+class TenantReader(Protocol):
+    """Reads of a tenant's system.
+
+    Every method raises `ThrottledError` (429 and the like), `TransientError` (network, 5xx), `NotFoundError`,
+    `PermanentError` (400, 422, broken paging, an unknown policy type) or `RunFatalError` (401 after one token refresh,
+    403 on a whole collection); no error of a transport library gets through.
+    """
+
+    def list_refs(self, policy_type: str, tag: CallTag) -> AsyncIterator[PolicyRef]:
+        """Yield every object of the type, paged to the end."""
+        ...
+
+    async def read(self, policy_type: str, remote_id: str, tag: CallTag) -> RemotePolicy:
+        """Fetch one object whole."""
+        ...
+
+
+class TenantWriter(TenantReader, Protocol):
+    """Reads and writes. A `TransientError` out of a write means that it may or may not have happened."""
+
+    async def create(self, policy_type: str, body: Json, tag: CallTag) -> str:
+        """Create an object from a restorable body (`shared.connectors.normalise`); return its new id."""
+        ...
+
+    async def update(self, policy_type: str, remote_id: str, body: Json, etag: str | None, tag: CallTag) -> None:
+        """Replace what the body names; `ConflictError` when `etag` is given and no longer true."""
+        ...
+
+    async def assign(self, policy_type: str, remote_id: str, assignments: Sequence[Json], tag: CallTag) -> None:
+        """Replace the whole list of assignments."""
+        ...
+
+
+class Connectors(Protocol):
+    """Opens a tenant's system for one slice of work; closing gives its connections back."""
+
+    def reader(self, connection: TenantConnection) -> AbstractAsyncContextManager[TenantReader]:
+        """Open it for reading only."""
+        ...
+
+    def writer(self, connection: TenantConnection) -> AbstractAsyncContextManager[TenantWriter]:
+        """Open it for writing. Only an execution asks for this."""
+        ...

@@ -1,0 +1,100 @@
+"""What Reinstate can be asked to do, in one table: every edge, worker and document reads it from here."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shared.domain.errors import PermanentError, SafeCode
+from shared.domain.runs import Lane, RunType
+
+
+class Role(StrEnum):
+    """A person's role in one tenant, weakest first."""
+
+    READONLY = "readonly"
+    OPERATOR = "operator"
+    MANAGER = "manager"
+    OWNER = "owner"
+
+    @property
+    def rank(self) -> int:
+        """Position in the ladder; a role may do what a weaker one may."""
+        return list(Role).index(self)
+
+
+class Identity(StrEnum):
+    """What makes two starts the same (decision D3)."""
+
+    WHILE_ACTIVE = "while_active"  # tenant + operation + target; the user is not part of it
+    PER_REQUEST = "per_request"  # every click its own run: run now, retry
+    FOREVER_PER_SLOT = "forever_per_slot"  # schedules
+
+
+class Target(StrEnum):
+    """What `target_id` of a start refers to."""
+
+    NONE = "none"
+    POLICY = "policy"
+    BACKUP_SET = "backup_set"
+    PREVIEW = "restore_run"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One thing that can be started. `resource` and `action` are the words of rows and messages."""
+
+    resource: str
+    action: str
+    run_type: RunType
+    role: Role  # the weakest role that may start it
+    target: Target
+    selects: Target  # what the ids of a selection refer to; NONE: the operation takes no selection
+    writes: bool = False  # does it write to the tenant's system? At most one such run per tenant at a time
+    lane: Lane = Lane.BACKGROUND
+    identity: Identity = Identity.WHILE_ACTIVE
+
+    @property
+    def name(self) -> str:
+        """`resource.action`, the stable name of messages, audit rows and documents."""
+        return f"{self.resource}.{self.action}"
+
+
+OPERATIONS = {
+    operation.name: operation
+    for operation in (
+        Operation("policy", "sync", RunType.BULK, Role.OPERATOR, Target.NONE, Target.NONE),
+        Operation(
+            "policy", "capture_snapshot", RunType.BULK, Role.OPERATOR, Target.POLICY, Target.NONE, lane=Lane.INTERACTIVE
+        ),
+        Operation("policy", "export", RunType.BULK, Role.OPERATOR, Target.NONE, Target.POLICY),
+        Operation("backup_set", "create", RunType.BULK, Role.OPERATOR, Target.NONE, Target.POLICY),
+        Operation("backup_set", "add_policies", RunType.BULK, Role.OPERATOR, Target.BACKUP_SET, Target.POLICY),
+        Operation("backup_set", "export", RunType.BULK, Role.OPERATOR, Target.BACKUP_SET, Target.NONE),
+        Operation(
+            "restore",
+            "preview",
+            RunType.RESTORE,
+            Role.MANAGER,
+            Target.BACKUP_SET,
+            Target.BACKUP_SET,
+            lane=Lane.INTERACTIVE,
+        ),
+        Operation(
+            "restore",
+            "execute",
+            RunType.RESTORE,
+            Role.MANAGER,
+            Target.PREVIEW,
+            Target.NONE,
+            writes=True,
+            lane=Lane.INTERACTIVE,
+        ),
+    )
+}
+
+
+def operation_named(name: str) -> Operation:
+    """Look an operation up; raise `PermanentError` with `operation.unknown` when there is none."""
+    try:
+        return OPERATIONS[name]
+    except KeyError:
+        raise PermanentError(SafeCode.OPERATION_UNKNOWN, operation=name) from None

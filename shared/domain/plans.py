@@ -1,0 +1,72 @@
+"""What a restore would do to one item, decided from fingerprints alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shared.domain.errors import SafeCode
+
+
+class PlanAction(StrEnum):
+    """The five words of a preview."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    UNCHANGED = "unchanged"
+    SKIP = "skip"
+    BLOCKED = "blocked"
+
+    @property
+    def writes(self) -> bool:
+        """True when executing this entry sends a write."""
+        return self in (PlanAction.CREATE, PlanAction.UPDATE)
+
+
+class Phase(StrEnum):
+    """Order of a restore: what others refer to comes first."""
+
+    FOUNDATION = "foundation"
+    POLICY = "policy"
+
+    @property
+    def order(self) -> int:
+        """Sort key: 0 first."""
+        return list(Phase).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveMatch:
+    """An object in the tenant that the backup item may correspond to."""
+
+    remote_id: str
+    fingerprint: str  # of the normalised live payload
+    same_id: bool  # it carries the id that was backed up
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The action for one item and, where nothing will be written, the safe code that says why."""
+
+    action: PlanAction
+    target_id: str | None = None
+    code: SafeCode | None = None
+    candidates: int = 0
+
+
+def decide(backup_fingerprint: str, matches: Sequence[LiveMatch], *, may_write: bool) -> Decision:
+    """Decide one item: by id first, then by natural key, and never by guess.
+
+    `matches` holds the object with the backed-up id if it lives, or else every object with the same natural key. More
+    than one of the latter is ambiguous and blocks the item. `may_write` is False for types that are preview-only.
+    """
+    by_id = [match for match in matches if match.same_id]
+    candidates = by_id or list(matches)
+    if len(candidates) > 1:
+        return Decision(PlanAction.BLOCKED, code=SafeCode.RESTORE_AMBIGUOUS_TARGET, candidates=len(candidates))
+    if candidates and candidates[0].fingerprint == backup_fingerprint:
+        return Decision(PlanAction.UNCHANGED, candidates[0].remote_id)
+    if not may_write:
+        return Decision(PlanAction.SKIP, code=SafeCode.RESTORE_PREVIEW_ONLY)
+    if candidates:
+        return Decision(PlanAction.UPDATE, candidates[0].remote_id)
+    return Decision(PlanAction.CREATE)
