@@ -1,7 +1,7 @@
 """Errors grouped by the reaction they ask for, and the closed catalogue of codes that may cross a service's border.
 
-Only a `SafeCode` and a context from `CONTEXT_KEYS` ever reach a row, a message, a log or a page. Free text, payloads and
-stack traces stay in the process.
+Only a `SafeCode` and a context from `CONTEXT_KEYS` ever reach a row, a message, a log or a page. Free text, payloads
+and stack traces stay in the process.
 """
 
 from collections.abc import Mapping
