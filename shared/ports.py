@@ -1,4 +1,4 @@
-"""What use cases and the engine need from the outside, as Protocols. Repositories speak business and return domain values.
+"""What use cases and the engine need from the outside, as Protocols. Repositories speak business and return values.
 
 `shared.persistence` has the real ones; `tests/support/fakes.py` the ones that unit tests use. One contract suite runs
 over both.
@@ -11,8 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from shared.contracts.events import RunEvent
-from shared.contracts.work import WakeUp
+from shared.contracts.events import EventKind
 from shared.domain.errors import ContextValue, SafeCode
 from shared.domain.items import ItemState, Outcome
 from shared.domain.runs import Counts, Lane, RunStatus, RunType, WaitReason
@@ -242,12 +241,12 @@ class ItemRepository(Protocol):
 class OutboxPort(Protocol):
     """The only way to send: rows that the relay publishes after the commit."""
 
-    async def event(self, event: RunEvent, *, causation_id: str | None = None) -> None:
-        """Announce what happened to a run."""
+    async def announce(self, run: RunRecord, kind: EventKind, *, causation_id: str | None = None) -> None:
+        """Send an event that says how the run is now; `causation_id` is the message that led to it."""
         ...
 
-    async def wake(self, wake_up: WakeUp, *, delay: timedelta | None = None) -> None:
-        """Have a worker look at a run, now or after `delay`."""
+    async def wake(self, run: RunRecord, *, delay: timedelta | None = None) -> None:
+        """Have a worker look at the run, now or after `delay`."""
         ...
 
 

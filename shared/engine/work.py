@@ -1,0 +1,82 @@
+"""What one operation has to bring; claiming, slicing, retrying, counting and ending are the engine's.
+
+An operation's code runs inside a slice of its run. The order is: `prepare` and `expand` once per run, then per slice
+`open` and one call per item, `store` with every batch of outcomes, and `conclude` and `summary` once at the end. A
+worker may die between any two of them: every step is repeated by the next worker and must stand that.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from shared.connectors.port import CallTag
+from shared.ports import Intent, Item, ItemResult, Lease, RunRecord, Transaction
+
+WorkItem = Callable[[Item], Awaitable[ItemResult]]
+
+
+class Slice(Protocol):
+    """What an operation may ask of the engine while it works."""
+
+    @property
+    def run(self) -> RunRecord:
+        """The run as it was when the slice began."""
+        ...
+
+    @property
+    def lease(self) -> Lease:
+        """The lease that every write carries."""
+        ...
+
+    async def intend(self, intent: Intent) -> None:
+        """Commit the intent of a write; return when it may be sent. Raises `LeaseLost` when nothing may start.
+
+        Intents of items worked at the same time share a commit.
+        """
+        ...
+
+    def tag(self, item: Item, step: str = "read") -> CallTag:
+        """Return the headers' content for a call that is made for `item`."""
+        ...
+
+
+class Work(Protocol):
+    """One operation, such as `policy.sync` or `restore.execute`.
+
+    Errors: raise `ReinstateError`s. `RunFatalError` ends the run and skips the rest; `ThrottledError`, `TransientError`
+    and `PermanentError` out of an item's call are that item's outcome by the retry policy (the engine decides); anything
+    else is a defect: the item gets one more try and then fails with `internal.unexpected`.
+    """
+
+    async def prepare(self, slice_: Slice) -> None:
+        """Do slow work that must precede the item list, such as refreshing an inventory. No transaction is open."""
+        ...
+
+    async def expand(self, tx: Any, slice_: Slice) -> None:  # noqa: ANN401  each operation's own transaction protocol
+        """Insert the run's item rows (`tx.ledger.add_items` or `expand_from`); may happen again, must change nothing."""
+        ...
+
+    def open(self, slice_: Slice, items: Sequence[Item]) -> AbstractAsyncContextManager[WorkItem]:
+        """Load what these items need in few queries, open the connector, and give the function that works one item."""
+        ...
+
+    async def store(self, tx: Any, slice_: Slice, results: Sequence[ItemResult]) -> None:  # noqa: ANN401  as above
+        """Write the results' `effect`s, in the transaction that records the outcomes."""
+        ...
+
+    async def conclude(self, slice_: Slice) -> None:
+        """Do slow work that must precede the end, such as building an archive. No transaction is open."""
+        ...
+
+    async def summary(self, tx: Any, slice_: Slice) -> Mapping[str, Any]:  # noqa: ANN401  as above
+        """Return the compact summary for the run's row, written in the transaction that ends the run."""
+        ...
+
+
+class EngineTransaction(Transaction, Protocol):
+    """A transaction that can also write the ledger."""
+
+    @property
+    def ledger(self) -> Any:  # noqa: ANN401  `shared.persistence.ledger.SqlLedger` or its fake
+        """The item ledger and the leases."""
+        ...

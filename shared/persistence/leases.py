@@ -1,0 +1,177 @@
+"""Who may work a run: leases by the database's clock, with an epoch that fences off whoever held it before."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, text, union_all, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from shared.domain.runs import Lane, RunStatus, RunType, WaitReason
+from shared.persistence.database import translated
+from shared.persistence.run_rows import ACTIVE_WORDS, RUN_TABLES, RunTable, run_record
+from shared.ports import Lease, Refusal, RunRecord, SlotLimits
+
+_NOW = func.clock_timestamp()
+SAFETY_MARGIN = 0.2  # share of the lease in which nothing new may start: the answer to a renewal may be late
+
+
+def trusted_until(asked_at: float, ttl: timedelta) -> float:
+    """Monotonic seconds until which a lease asked for at `asked_at` may be trusted without comparing clocks."""
+    return asked_at + ttl.total_seconds() * (1 - SAFETY_MARGIN)
+
+
+class SqlLeases:
+    """Acquires leases inside one tenant's transaction."""
+
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
+        """Work inside `connection`'s transaction."""
+        self._connection = connection
+        self._tenant_id = tenant_id
+
+    async def acquire(
+        self, run_type: RunType, run_id: UUID, *, owner: str, wake_up_id: UUID, ttl: timedelta, limits: SlotLimits
+    ) -> tuple[Lease, RunRecord] | Refusal:
+        """Take the lease if the run is active, free (or held under this very wake-up) and the tenant has a slot.
+
+        A wake-up that is redelivered carries the id under which its dead holder took the lease, so it need not wait for
+        the lease to lapse. Without a slot the run says `tenant_cap`. Concurrent callers of a tenant take turns.
+        """
+        asked_at = time.monotonic()
+        await self._connection.execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant, 0))"), {"tenant": str(self._tenant_id)}
+        )
+        table = RUN_TABLES[run_type]
+        statement = (
+            select(*table.columns(), table.runs.c.lease_until > _NOW, table.runs.c.lease_wake_up)
+            .where(self._is(table, run_id))
+            .with_for_update()
+        )
+        row = (await self._connection.execute(statement)).first()
+        if row is None:
+            return Refusal("absent")
+        values = dict(row._mapping)  # noqa: SLF001  SQLAlchemy's public way to read a row by name
+        if values["status"] not in ACTIVE_WORDS:
+            return Refusal("finished")
+        is_leased = bool(row[-2])
+        if is_leased and values["lease_wake_up"] != wake_up_id:
+            return Refusal("held")
+        if not await self._has_slot(run_id, writes=values["writes"], lane=Lane(values["lane"]), limits=limits):
+            await self._wait_for_slot(table, run_id)
+            return Refusal("tenant_cap")
+        record = await self._take(table, run_id, owner, wake_up_id, ttl)
+        lease = Lease(self._tenant_id, run_type, run_id, owner, record.lease_epoch, ttl, trusted_until(asked_at, ttl))
+        return lease, record
+
+    async def next_waiting(self, *, writes: bool) -> RunRecord | None:
+        """Return the tenant's run that has waited longest for a slot of this kind."""
+        for table in RUN_TABLES.values():
+            statement = (
+                select(*table.columns())
+                .where(table.runs.c.tenant_id == self._tenant_id, table.runs.c.writes == writes)
+                .where(table.runs.c.wait_reason == WaitReason.TENANT_CAP.value)
+                .order_by(table.runs.c.woken_at)
+                .limit(1)
+            )
+            row = (await self._connection.execute(statement)).mappings().first()
+            if row:
+                return run_record(table, dict(row))
+        return None
+
+    async def _has_slot(self, run_id: UUID, *, writes: bool, lane: Lane, limits: SlotLimits) -> bool:
+        leased = union_all(
+            *(
+                select(other.runs.c.id.label("id"), other.runs.c.writes.label("writes")).where(
+                    other.runs.c.tenant_id == self._tenant_id, other.runs.c.lease_until > _NOW
+                )
+                for other in RUN_TABLES.values()
+            )
+        ).subquery()
+        statement = select(func.count()).where(leased.c.writes == writes, leased.c.id != run_id)
+        taken = await self._connection.scalar(statement) or 0
+        if writes:
+            return taken < limits.writing
+        return taken < (limits.reading_background if lane is Lane.BACKGROUND else limits.reading)
+
+    async def _wait_for_slot(self, table: RunTable, run_id: UUID) -> None:
+        await self._connection.execute(
+            update(table.runs)
+            .where(self._is(table, run_id))
+            .values(wait_reason=WaitReason.TENANT_CAP.value, wait_until=None, woken_at=_NOW)
+        )
+
+    async def _take(self, table: RunTable, run_id: UUID, owner: str, wake_up_id: UUID, ttl: timedelta) -> RunRecord:
+        runs = table.runs.c
+        statement = (
+            update(table.runs)
+            .where(self._is(table, run_id))
+            .values(
+                lease_owner=owner,
+                lease_wake_up=wake_up_id,
+                lease_epoch=runs.lease_epoch + 1,
+                lease_until=_NOW + ttl,
+                attempt=runs.attempt + 1,
+                wait_reason=None,
+                wait_until=None,
+            )
+            .returning(*table.columns(with_item_ids=False))
+        )
+        row = (await self._connection.execute(statement)).mappings().one()
+        return run_record(table, dict(row))
+
+    def _is(self, table: RunTable, run_id: UUID) -> ColumnElement[bool]:
+        return and_(table.runs.c.tenant_id == self._tenant_id, table.runs.c.id == run_id)
+
+
+class SqlLeaseKeeper:
+    """Renews leases on a pool of its own, so that a busy worker never waits for a connection to stay alive."""
+
+    def __init__(self, engine: AsyncEngine, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Use `engine`, which nothing else uses."""
+        self._engine = engine
+        self._monotonic = monotonic
+
+    async def renew(self, lease: Lease) -> tuple[float, bool] | None:
+        """Extend the lease from the database's now on.
+
+        Returns until when it may be trusted (monotonic seconds) and whether somebody asked for an abort; None when the
+        lease is another's now.
+        """
+        asked_at = self._monotonic()
+        table = RUN_TABLES[lease.run_type]
+        statement = (
+            update(table.runs)
+            .where(holds(table, lease))
+            .values(lease_until=_NOW + lease.ttl)
+            .returning(table.runs.c.abort_requested_at)
+        )
+        with translated():
+            async with self._engine.begin() as connection:
+                row = (await connection.execute(statement)).first()
+        if row is None:
+            return None
+        return trusted_until(asked_at, lease.ttl), row.abort_requested_at is not None
+
+
+def holds(table: RunTable, lease: Lease) -> ColumnElement[bool]:
+    """Match the run row while `lease` is still the one in force: the fence of every write."""
+    runs = table.runs.c
+    return and_(
+        runs.tenant_id == lease.tenant_id,
+        runs.id == lease.run_id,
+        runs.lease_epoch == lease.epoch,
+        runs.lease_owner == lease.owner,
+        runs.status.in_((RunStatus.QUEUED.value, RunStatus.RUNNING.value)),
+    )
+
+
+def unleased(table: RunTable) -> ColumnElement[bool]:
+    """Match runs that no worker holds by the database's clock."""
+    return or_(table.runs.c.lease_until.is_(None), table.runs.c.lease_until < _NOW)
+
+
+def lease_columns() -> dict[str, Any]:
+    """Values that give a lease up without ending the run."""
+    return {"lease_owner": None, "lease_until": None, "lease_wake_up": None}

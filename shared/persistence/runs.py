@@ -1,0 +1,195 @@
+"""Runs of both types: created once per identity, ended once for all."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, case, func, literal, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.contracts.events import MAX_RECIPIENTS
+from shared.domain.errors import safe_context
+from shared.domain.runs import RunStatus, RunType
+from shared.persistence.items import close_open_items
+from shared.persistence.run_rows import ACTIVE_WORDS, RUN_TABLES, RunTable, run_record
+from shared.persistence.tables import JSONB, bulk_operation_runs, restore_runs, run_watchers
+from shared.ports import Ending, NewRun, RunRecord
+
+_NOW = func.clock_timestamp()
+
+
+class SqlRuns:
+    """`RunRepository` over PostgreSQL, bound to one tenant's transaction."""
+
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
+        """Work inside `connection`'s transaction."""
+        self._connection = connection
+        self._tenant_id = tenant_id
+
+    async def insert(self, run: NewRun) -> RunRecord | None:
+        """Insert a queued run; None when an identical one is active (partial unique index)."""
+        table = RUN_TABLES[run.run_type]
+        statement = (
+            insert(table.runs)
+            .values(**_shared_values(run), **_own_values(run))
+            .on_conflict_do_nothing(
+                index_elements=["tenant_id", "idempotency_key"],
+                index_where=table.runs.c.status.in_(ACTIVE_WORDS),
+            )
+            .returning(*table.columns())
+        )
+        row = (await self._connection.execute(statement)).mappings().first()
+        return run_record(table, dict(row)) if row else None
+
+    async def find_active(self, run_type: RunType, idempotency_key: str) -> RunRecord | None:
+        """Return the active run of this identity."""
+        table = RUN_TABLES[run_type]
+        statement = self._select(table).where(
+            table.runs.c.idempotency_key == idempotency_key, table.runs.c.status.in_(ACTIVE_WORDS)
+        )
+        row = (await self._connection.execute(statement)).mappings().first()
+        return run_record(table, dict(row)) if row else None
+
+    async def get(self, run_type: RunType, run_id: UUID, *, with_item_ids: bool = False) -> RunRecord | None:
+        """Return the run, if it belongs to the transaction's tenant."""
+        table = RUN_TABLES[run_type]
+        statement = self._select(table, with_item_ids=with_item_ids).where(table.runs.c.id == run_id)
+        row = (await self._connection.execute(statement)).mappings().first()
+        return run_record(table, dict(row)) if row else None
+
+    async def watch(self, run: RunRecord, user_id: UUID) -> None:
+        """Add a watcher once; the initiator needs none."""
+        if user_id == run.initiator_id:
+            return
+        await self._connection.execute(
+            insert(run_watchers)
+            .values(tenant_id=self._tenant_id, run_type=run.run_type.value, run_id=run.id, user_id=user_id)
+            .on_conflict_do_nothing()
+        )
+
+    async def recipients(self, run: RunRecord) -> tuple[UUID, ...]:
+        """Return initiator and watchers, at most `MAX_RECIPIENTS`."""
+        watchers = await self._connection.scalars(
+            select(run_watchers.c.user_id)
+            .where(
+                run_watchers.c.tenant_id == self._tenant_id,
+                run_watchers.c.run_type == run.run_type.value,
+                run_watchers.c.run_id == run.id,
+            )
+            .order_by(run_watchers.c.created_at)
+            .limit(MAX_RECIPIENTS - 1)
+        )
+        return (*((run.initiator_id,) if run.initiator_id else ()), *watchers)
+
+    async def request_abort(self, run_type: RunType, run_id: UUID) -> RunRecord | None:
+        """Set the abort flag of an active run once; None when the run is absent or over."""
+        table = RUN_TABLES[run_type]
+        flag = table.runs.c.abort_requested_at
+        statement = (
+            update(table.runs)
+            .where(table.runs.c.tenant_id == self._tenant_id, table.runs.c.id == run_id)
+            .where(table.runs.c.status.in_(ACTIVE_WORDS))
+            .values(abort_requested_at=func.coalesce(flag, _NOW))
+            .returning(*table.columns())
+        )
+        row = (await self._connection.execute(statement)).mappings().first()
+        return run_record(table, dict(row)) if row else None
+
+    async def end(self, run: RunRecord, ending: Ending) -> RunRecord | None:
+        """End a run that nobody holds a live lease on; its open items are closed with the cause.
+
+        Returns None when a worker holds it or it is over already.
+        """
+        table = RUN_TABLES[run.run_type]
+        runs = table.runs.c
+        locked = await self._connection.scalar(
+            select(runs.id)
+            .where(runs.tenant_id == self._tenant_id, runs.id == run.id, runs.status.in_(ACTIVE_WORDS))
+            .where(or_(runs.lease_until.is_(None), runs.lease_until < _NOW))
+            .with_for_update()
+        )
+        if locked is None:
+            return None
+        closed = await close_open_items(self._connection, table, self._tenant_id, run.id, ending.code)
+        statement = (
+            update(table.runs)
+            .where(runs.tenant_id == self._tenant_id, runs.id == run.id)
+            .values(
+                **ending_values(table, ending),
+                failed=runs.failed + closed.failed,
+                skipped=runs.skipped + closed.skipped,
+                processed_items=runs.processed_items + closed.processed,
+            )
+            .returning(*table.columns())
+        )
+        row = (await self._connection.execute(statement)).mappings().one()
+        return run_record(table, dict(row))
+
+    def _select(self, table: RunTable, *, with_item_ids: bool = False) -> Select[Any]:
+        return select(*table.columns(with_item_ids=with_item_ids)).where(table.runs.c.tenant_id == self._tenant_id)
+
+
+def ending_values(table: RunTable, ending: Ending) -> dict[str, Any]:
+    """Columns of an ending: the lease is given up and its epoch moved on, so that a late writer is fenced."""
+    runs = table.runs.c
+    values: dict[str, Any] = {
+        "status": ending.status.value,
+        table.finished: _NOW,
+        "event_seq": runs.event_seq + 1,
+        "lease_owner": None,
+        "lease_until": None,
+        "lease_wake_up": None,
+        "lease_epoch": runs.lease_epoch + 1,
+        "wait_reason": None,
+        "wait_until": None,
+        "error_code": ending.code.value if ending.code else None,
+        "error_context": safe_context(ending.context) if ending.context else None,
+    }
+    if table.run_type is RunType.RESTORE:
+        values["failure_reason"] = ending.code.value if ending.code else None
+        summary = literal(dict(ending.summary), JSONB)
+        values["preview"] = case((restore_runs.c.is_dry_run, summary), else_=restore_runs.c.preview)
+        values["results"] = case((restore_runs.c.is_dry_run, restore_runs.c.results), else_=summary)
+    else:
+        values["failures"] = ending.summary.get("failures")
+        values["results"] = {key: value for key, value in ending.summary.items() if key != "failures"}
+    return values
+
+
+def _shared_values(run: NewRun) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "tenant_id": run.tenant_id,
+        "operation": run.operation,
+        "status": RunStatus.QUEUED.value,
+        "idempotency_key": run.idempotency_key,
+        "requested_by": run.requested_by,
+        "lane": run.lane.value,
+        "writes": run.writes,
+        "selector": dict(run.selector) if run.selector is not None else None,
+        "total_items": run.total,
+        "event_seq": 1,
+        "deadline_at": run.deadline_at,
+        "retry_of": run.retry_of,
+        "metadata": dict(run.metadata),
+    }
+
+
+def _own_values(run: NewRun) -> dict[str, Any]:
+    item_ids = [str(item) for item in run.item_ids] if run.item_ids is not None else None
+    if run.run_type is RunType.RESTORE:
+        return {
+            restore_runs.c.backup_set_id.name: run.backup_set_id,
+            restore_runs.c.preview_run_id.name: run.preview_run_id,
+            restore_runs.c.initiator_id.name: run.initiator_id,
+            restore_runs.c.is_dry_run.name: not run.writes,
+            restore_runs.c.requested_items.name: item_ids,
+        }
+    resource, _, action = run.operation.partition(".")
+    return {
+        bulk_operation_runs.c.user_id.name: run.initiator_id,
+        bulk_operation_runs.c.resource.name: resource,
+        bulk_operation_runs.c.action.name: action,
+        bulk_operation_runs.c.target_id.name: run.target_id,
+        bulk_operation_runs.c.item_ids.name: item_ids,
+    }

@@ -1,0 +1,65 @@
+"""Transactions: one tenant each, short, never open across slow work."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cached_property
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from shared.persistence.audit import SqlAudit
+from shared.persistence.database import translated
+from shared.persistence.inbox import SqlInbox
+from shared.persistence.ledger import SqlLedger
+from shared.persistence.outbox import OutboxHints, SqlOutbox
+from shared.persistence.runs import SqlRuns
+
+
+class SqlTransaction:
+    """One open transaction and the repositories that work inside it."""
+
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID, service: str) -> None:
+        """Bind every repository to one tenant."""
+        self.connection = connection
+        self.tenant_id = tenant_id
+        self.runs = SqlRuns(connection, tenant_id)
+        self.outbox = SqlOutbox(connection, tenant_id, service, self.runs)
+
+    @cached_property
+    def ledger(self) -> SqlLedger:
+        """What a lease's holder writes."""
+        return SqlLedger(self.connection, self.tenant_id)
+
+    @cached_property
+    def inbox(self) -> SqlInbox:
+        """What came in before."""
+        return SqlInbox(self.connection, self.tenant_id)
+
+    @cached_property
+    def audit(self) -> SqlAudit:
+        """Who did what."""
+        return SqlAudit(self.connection, self.tenant_id)
+
+
+class SqlUnitOfWork:
+    """`UnitOfWork` over PostgreSQL for one service."""
+
+    def __init__(self, engine: AsyncEngine, *, service: str, hints: OutboxHints | None = None) -> None:
+        """Send outbox rows as `service`; `hints` wakes its relay after a commit."""
+        self._engine = engine
+        self._service = service
+        self._hints = hints or OutboxHints()
+
+    @asynccontextmanager
+    async def begin(self, tenant_id: UUID) -> AsyncIterator[SqlTransaction]:
+        """Open a transaction; leaving the block commits, an exception rolls back.
+
+        Raises `TransientError(SERVICE_UNAVAILABLE)` when the database does not answer. A cancellation during the commit
+        leaves open whether it happened: callers are idempotent.
+        """
+        with translated():
+            async with self._engine.begin() as connection:
+                transaction = SqlTransaction(connection, tenant_id, self._service)
+                yield transaction
+        if transaction.outbox.used:
+            self._hints.notify()
