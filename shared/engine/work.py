@@ -43,9 +43,9 @@ class Slice(Protocol):
 class Work(Protocol):
     """One operation, such as `policy.sync` or `restore.execute`.
 
-    Errors: raise `ReinstateError`s. `RunFatalError` ends the run and skips the rest; `ThrottledError`, `TransientError`
-    and `PermanentError` out of an item's call are that item's outcome by the retry policy (the engine decides); anything
-    else is a defect: the item gets one more try and then fails with `internal.unexpected`.
+    Errors: raise `ReinstateError`s. `RunFatalError` ends the run and skips the rest. `ThrottledError`,
+    `TransientError` and `PermanentError` out of an item's call become its outcome by the retry policy, which the engine
+    applies. Anything else is a defect: the item gets one more try and then fails with `internal.unexpected`.
     """
 
     async def prepare(self, slice_: Slice) -> None:
@@ -53,7 +53,7 @@ class Work(Protocol):
         ...
 
     async def expand(self, tx: Any, slice_: Slice) -> None:  # noqa: ANN401  each operation's own transaction protocol
-        """Insert the run's item rows (`tx.ledger.add_items` or `expand_from`); may happen again, must change nothing."""
+        """Insert the run's item rows (`tx.ledger.add_items` or `expand_from`); a second time changes nothing."""
         ...
 
     def open(self, slice_: Slice, items: Sequence[Item]) -> AbstractAsyncContextManager[WorkItem]:
