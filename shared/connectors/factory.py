@@ -1,0 +1,51 @@
+"""Finds the connector for a tenant by the kind of its connection."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
+
+from shared.connectors.port import Connectors, TenantConnection, TenantReader, TenantWriter
+from shared.domain.errors import RunFatalError, SafeCode
+
+
+def _graph() -> Connectors:
+    from shared.connectors.graph.connectors import GraphConnectors  # noqa: PLC0415  loads an HTTP client
+
+    return GraphConnectors()
+
+
+def _folder() -> Connectors:
+    from shared.connectors.folder.reader import FolderConnectors  # noqa: PLC0415  only where it is used
+
+    return FolderConnectors()
+
+
+KINDS: Mapping[str, Callable[[], Connectors]] = MappingProxyType({"graph": _graph, "folder": _folder})
+
+
+def connectors_for(kind: str) -> Connectors:
+    """Make the connectors of one kind; `RunFatalError(TENANT_CONNECTION_INVALID)` for a kind that does not exist."""
+    if kind not in KINDS:
+        raise RunFatalError(SafeCode.TENANT_CONNECTION_INVALID, field="kind")
+    return KINDS[kind]()
+
+
+class AllConnectors:
+    """Implements `Connectors` for every kind. A process keeps one: tokens are cached in it."""
+
+    def __init__(self) -> None:
+        """Make nothing yet."""
+        self._made: dict[str, Connectors] = {}
+
+    def reader(self, connection: TenantConnection) -> AbstractAsyncContextManager[TenantReader]:
+        """Open it for reading only."""
+        return self._of(connection.kind).reader(connection)
+
+    def writer(self, connection: TenantConnection) -> AbstractAsyncContextManager[TenantWriter]:
+        """Open it for writing. Only an execution asks for this."""
+        return self._of(connection.kind).writer(connection)
+
+    def _of(self, kind: str) -> Connectors:
+        if kind not in self._made:
+            self._made[kind] = connectors_for(kind)
+        return self._made[kind]

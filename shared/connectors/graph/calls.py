@@ -1,0 +1,148 @@
+"""HTTP calls to one tenant's Graph: signed in, tagged, bounded in time and size, never repeated on their own.
+
+`ReadCalls` can only GET. `WriteCalls` adds the verbs that change something; only a writer is given one.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import httpx
+
+from shared.connectors.graph.answers import Subject, bad_answer, error_of, json_object
+from shared.connectors.graph.settings import GraphSettings
+from shared.connectors.graph.tokens import TokenSource
+from shared.connectors.port import CallTag, Json
+from shared.domain.errors import PermanentError, SafeCode, TransientError
+
+MOST_PAGES = 10_000
+PORTS = {"http": 80, "https": 443}
+
+
+class ReadCalls:
+    """GET one object or every page of a collection."""
+
+    def __init__(self, settings: GraphSettings, http: httpx.AsyncClient, tokens: TokenSource) -> None:
+        """Take an open client; whoever opened it closes it."""
+        self._settings = settings
+        self._http = http
+        self._tokens = tokens
+        self._root = f"{settings.graph_url}/{settings.api_version}/"
+
+    async def get(self, path: str, tag: CallTag, *, expand: str = "") -> tuple[Json, str | None]:
+        """GET `path` under the API version; return the object and its ETag, if the answer has one."""
+        body, headers = await self._call("GET", self._url(path, expand), tag, Subject.OBJECT)
+        found = json_object(body, Subject.OBJECT)
+        etag = found.get("@odata.etag") or headers.get("etag")
+        return found, etag if isinstance(etag, str) else None
+
+    async def pages(self, path: str, tag: CallTag, subject: Subject = Subject.OBJECT) -> AsyncIterator[Json]:
+        """Yield the entries of a collection to its end.
+
+        Raises `PermanentError(GRAPH_PAGING_BROKEN)` for a next page that was there before, lies on another host, or
+        holds no list: a listing that stops early would look like deleted policies.
+        """
+        async for entry in self._walk(self._url(path), tag, subject):
+            yield entry
+
+    async def _walk(self, first: str | None, tag: CallTag, subject: Subject) -> AsyncIterator[Json]:
+        url = first
+        seen: set[str] = set()
+        while url is not None:
+            if url in seen or len(seen) >= MOST_PAGES:
+                raise PermanentError(SafeCode.GRAPH_PAGING_BROKEN, reason="loop")
+            seen.add(url)
+            body, _headers = await self._call("GET", url, tag, subject)
+            page = json_object(body, subject)
+            for entry in _entries(page):
+                yield entry
+            url = self._next(page.get("@odata.nextLink"))
+
+    async def rest_of(self, next_link: object, tag: CallTag) -> list[Json]:
+        """Return the entries that follow a list that came inline with a link to its next page."""
+        return [entry async for entry in self._walk(self._next(next_link), tag, Subject.OBJECT)]
+
+    def _url(self, path: str, expand: str = "") -> str:
+        return f"{self._root}{path}?$expand={expand}" if expand else self._root + path
+
+    def _next(self, link: object) -> str | None:
+        """Check a link to the next page: the token must not go to another host."""
+        if link is None:
+            return None
+        if not isinstance(link, str) or _origin(link) != _origin(self._root):
+            raise PermanentError(SafeCode.GRAPH_PAGING_BROKEN, reason="foreign_link")
+        return link
+
+    async def _call(
+        self, verb: str, url: str, tag: CallTag, subject: Subject, content: Json | None = None, etag: str | None = None
+    ) -> tuple[bytes, httpx.Headers]:
+        """Send one request; on 401 once more with a fresh token, since a refused request was not performed."""
+        try:
+            async with asyncio.timeout(self._settings.total_timeout):
+                token = await self._tokens.token(self._http)
+                status, headers, body = await self._exchange(verb, url, _headers(tag, token, etag), subject, content)
+                if status == httpx.codes.UNAUTHORIZED:
+                    token = await self._tokens.token(self._http, refused=token)
+                    status, headers, body = await self._exchange(
+                        verb, url, _headers(tag, token, etag), subject, content
+                    )
+        except (TimeoutError, httpx.HTTPError):
+            raise TransientError(SafeCode.GRAPH_UNAVAILABLE, reason="no_answer") from None
+        except httpx.InvalidURL:
+            raise PermanentError(SafeCode.GRAPH_BAD_REQUEST, reason="invalid_url") from None
+        if not httpx.codes.is_success(status):
+            raise error_of(status, headers, body, subject)
+        return body, headers
+
+    async def _exchange(
+        self, verb: str, url: str, headers: dict[str, str], subject: Subject, content: Json | None
+    ) -> tuple[int, httpx.Headers, bytes]:
+        async with self._http.stream(verb, url, headers=headers, json=content) as answer:
+            body = bytearray()
+            async for chunk in answer.aiter_bytes():
+                body += chunk
+                if len(body) > self._settings.answer_limit:
+                    raise bad_answer(subject, reason="too_large", limit=self._settings.answer_limit)
+            return answer.status_code, answer.headers, bytes(body)
+
+
+class WriteCalls(ReadCalls):
+    """Adds what changes a tenant."""
+
+    async def send(self, verb: str, path: str, body: Json | None, tag: CallTag, etag: str | None = None) -> bytes:
+        """Send one write and return the answer's body as it came."""
+        content, _headers = await self._call(verb, self._url(path), tag, Subject.WRITE, body, etag)
+        return content
+
+
+def _headers(tag: CallTag, token: str, etag: str | None) -> dict[str, str]:
+    headers = {
+        "Authorization": f"Bearer {token}",
+        "Accept": "application/json",
+        "client-request-id": str(uuid4()),
+        "Reinstate-Run": str(tag.run_id or ""),
+        "Reinstate-Item": str(tag.item_id or ""),
+        "Reinstate-Step": tag.step,
+        "Reinstate-Epoch": str(tag.epoch),
+        "Reinstate-Worker": tag.worker,
+    }
+    if etag is not None:
+        headers["If-Match"] = etag
+    return {name: value for name, value in headers.items() if value}
+
+
+def _entries(page: Json) -> list[Json]:
+    value: Any = page.get("value")
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        raise PermanentError(SafeCode.GRAPH_PAGING_BROKEN, reason="no_list")
+    return value
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None] | None:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
+    except ValueError:
+        return None
