@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from shared.connectors.port import CallTag
+from shared.connectors.port import CallTag, TenantConnection
 from shared.ports import Intent, Item, ItemResult, Lease, RunRecord, Transaction
 
 WorkItem = Callable[[Item], Awaitable[ItemResult]]
@@ -26,6 +26,11 @@ class Slice(Protocol):
     @property
     def lease(self) -> Lease:
         """The lease that every write carries."""
+        ...
+
+    @property
+    def connection(self) -> TenantConnection:
+        """How to reach the run's tenant; hand it to `Connectors.reader` or `Connectors.writer`."""
         ...
 
     async def intend(self, intent: Intent) -> None:
@@ -79,4 +84,9 @@ class EngineTransaction(Transaction, Protocol):
     @property
     def ledger(self) -> Any:  # noqa: ANN401  `shared.persistence.ledger.SqlLedger` or its fake
         """The item ledger and the leases."""
+        ...
+
+    @property
+    def authority(self) -> Any:  # noqa: ANN401  `shared.persistence.authority.SqlAuthority` or its fake
+        """Tenant and initiator, read again at execution."""
         ...

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.persistence.audit import SqlAudit
+from shared.persistence.authority import SqlAuthority
 from shared.persistence.database import translated
 from shared.persistence.inbox import SqlInbox
 from shared.persistence.ledger import SqlLedger
@@ -34,6 +35,11 @@ class SqlTransaction:
     def inbox(self) -> SqlInbox:
         """What came in before."""
         return SqlInbox(self.connection, self.tenant_id)
+
+    @cached_property
+    def authority(self) -> SqlAuthority:
+        """Tenant and initiator of a run, read again at execution."""
+        return SqlAuthority(self.connection, self.tenant_id)
 
     @cached_property
     def audit(self) -> SqlAudit:

@@ -1,0 +1,244 @@
+"""Claim, slice, settle: what both workers share.
+
+A wake-up is a nudge. The engine takes the run's lease, works a bounded slice of its items, and gives the lease back
+with the next wake-up in the same transaction, so that runs take turns. Dying anywhere in between changes nothing but
+the time: the next worker finds every fact in the rows.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+
+from shared.connectors.port import TenantConnection
+from shared.contracts.events import EventKind
+from shared.contracts.work import WakeUp
+from shared.domain.errors import (
+    LeaseLost,
+    PermanentError,
+    ReinstateError,
+    RunFatalError,
+    SafeCode,
+    ThrottledError,
+    TransientError,
+)
+from shared.domain.runs import RunStatus, WaitReason, final_status
+from shared.engine.guard import LeaseGuard, LeaseKeeper
+from shared.engine.settings import EngineSettings
+from shared.engine.errors import first_error
+from shared.engine.slices import EngineUnitOfWork, RunSlice
+from shared.engine.work import EngineTransaction, Work
+from shared.ports import AuditEntry, Clock, Ending, Lease, Refusal, RunRecord
+
+_log = structlog.get_logger(__name__)
+_LISTING_RETRY = timedelta(seconds=5)  # between attempts to list a run's items
+
+
+class Engine:
+    """Works runs, slice by slice. One instance per process; concurrent wake-ups are independent."""
+
+    def __init__(
+        self,
+        uow: EngineUnitOfWork,
+        keeper: LeaseKeeper,
+        works: Mapping[str, Work],
+        settings: EngineSettings,
+        clock: Clock,
+    ) -> None:
+        """`works` maps operation names to what they bring."""
+        self._uow = uow
+        self._keeper = keeper
+        self._works = works
+        self._settings = settings
+        self._clock = clock
+        self._draining = False
+
+    def drain(self) -> None:
+        """Take up no further item: slices under way store what they did and give their lease back."""
+        self._draining = True
+
+    async def wake(self, wake_up: WakeUp, *, message_id: UUID) -> None:
+        """Work one slice of the run, or find that there is nothing to do. Returning means: acknowledge.
+
+        Raises `TransientError` when the database does not answer or the process is draining: the message comes again.
+        """
+        if self._draining:
+            raise TransientError(SafeCode.SERVICE_UNAVAILABLE)
+        async with self._uow.begin(wake_up.tenant_id) as tx:
+            acquired = await tx.ledger.acquire(
+                wake_up.run_type,
+                wake_up.run_id,
+                owner=self._settings.owner,
+                wake_up_id=message_id,
+                ttl=self._settings.lease_ttl,
+                limits=self._settings.limits,
+            )
+            if isinstance(acquired, Refusal):
+                _log.debug("lease.refused", run_id=str(wake_up.run_id), reason=acquired.reason)
+                return
+            lease, run = acquired
+            authority = await tx.authority.of(run)
+        try:
+            await self._hold(lease, run, authority.connection, authority.refusal)
+        except LeaseLost:
+            _log.warning("lease.lost", run_id=str(run.id), epoch=lease.epoch)
+
+    async def _hold(self, lease: Lease, run: RunRecord, connection: TenantConnection, refusal: SafeCode | None) -> None:
+        ending = self._ending_before_work(run, refusal)
+        if ending is not None:
+            await self._finish(lease, ending)
+            return
+        guard = LeaseGuard(self._keeper, lease, self._settings.renew_every, self._clock.monotonic)
+        slice_ = RunSlice(
+            run=run,
+            connection=connection,
+            work=self._works[run.operation],
+            guard=guard,
+            uow=self._uow,
+            settings=self._settings,
+            clock=self._clock,
+            is_draining=lambda: self._draining,
+        )
+        with first_error():
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(guard.watch())
+                await self._work(slice_, guard)
+                watch.cancel()
+
+    def _ending_before_work(self, run: RunRecord, refusal: SafeCode | None) -> Ending | None:
+        if run.abort_requested_at is not None:
+            return Ending(RunStatus.ABORTED, SafeCode.RUN_ABORTED)
+        if run.deadline_at is not None and run.deadline_at <= self._clock.now():
+            return _ended_early(run, SafeCode.RUN_DEADLINE_EXCEEDED)
+        if refusal is not None:
+            return _ended_early(run, refusal)
+        if run.operation not in self._works:
+            return _ended_early(run, SafeCode.OPERATION_UNKNOWN)
+        return None
+
+    async def _work(self, slice_: RunSlice, guard: LeaseGuard) -> None:
+        if slice_.run.status is RunStatus.QUEUED:
+            await self._start(slice_)
+        if slice_.run.expanded_at is None and not await self._expand(slice_):
+            return
+        if not slice_.run.counts.is_complete:
+            await self._work_open_items(slice_)
+        await self._settle(slice_, guard)
+
+    async def _start(self, slice_: RunSlice) -> None:
+        async with self._uow.begin(slice_.run.tenant_id) as tx:
+            slice_.run = await tx.ledger.start(slice_.lease)
+            await tx.outbox.announce(slice_.run, EventKind.STATUS)
+
+    async def _expand(self, slice_: RunSlice) -> bool:
+        """Make the item rows; False when the run ended or waits instead."""
+        work = self._works[slice_.run.operation]
+        try:
+            await work.prepare(slice_)
+            async with self._uow.begin(slice_.run.tenant_id) as tx:
+                await tx.ledger.fence(slice_.lease)
+                await work.expand(tx, slice_)
+                slice_.run = await tx.ledger.expanded(slice_.lease)
+        except TransientError as error:
+            if slice_.run.attempt >= self._settings.max_pickups:
+                await self._finish(slice_.lease, _ended_early(slice_.run, error.code, error))
+            else:
+                await self._release(slice_, *_wait_before_listing(error))
+            return False
+        except (PermanentError, RunFatalError) as error:
+            await self._finish(slice_.lease, _ended_early(slice_.run, error.code, error))
+            return False
+        if slice_.run.counts.total == 0:
+            await self._finish(slice_.lease, _ended_early(slice_.run, SafeCode.SELECTION_EMPTY))
+            return False
+        return True
+
+    async def _work_open_items(self, slice_: RunSlice) -> None:
+        taken = 0
+        while taken < self._settings.slice_items and not slice_.must_stop:
+            async with self._uow.begin(slice_.run.tenant_id) as tx:
+                items = await tx.ledger.open_items(slice_.lease, limit=self._settings.slice_items - taken)
+            if not items:
+                return
+            taken += len(items)
+            await slice_.work_items(items)
+
+    async def _settle(self, slice_: RunSlice, guard: LeaseGuard) -> None:
+        run = slice_.run
+        if run.counts.is_complete:
+            await self._conclude(slice_)
+        elif slice_.fatal is not None:
+            await self._finish(slice_.lease, _ended_early(run, slice_.fatal.code, slice_.fatal), slice_)
+        elif guard.abort_requested:
+            await self._finish(slice_.lease, Ending(RunStatus.ABORTED, SafeCode.RUN_ABORTED), slice_)
+        elif slice_.throttled_for is not None:
+            await self._release(slice_, WaitReason.THROTTLED, slice_.throttled_for)
+        else:
+            await self._release(slice_, None, None)
+
+    async def _conclude(self, slice_: RunSlice) -> None:
+        work = self._works[slice_.run.operation]
+        try:
+            await work.conclude(slice_)
+        except TransientError:
+            await self._release(slice_, WaitReason.RETRY_IN, _LISTING_RETRY)
+            return
+        except ReinstateError as error:
+            await self._finish(slice_.lease, _ended_early(slice_.run, error.code, error), slice_)
+            return
+        await self._finish(slice_.lease, Ending(final_status(slice_.run.counts)), slice_)
+
+    async def _finish(self, lease: Lease, ending: Ending, slice_: RunSlice | None = None) -> None:
+        async with self._uow.begin(lease.tenant_id) as tx:
+            if slice_ is not None:
+                await tx.ledger.fence(lease)
+                summary = await self._works[slice_.run.operation].summary(tx, slice_)
+                ending = Ending(ending.status, ending.code, ending.context, summary)
+            run = await tx.ledger.finish(lease, ending)
+            await tx.outbox.announce(run, EventKind.STATUS)
+            await tx.audit.add(_end_of(run))
+            await _wake_next(tx, run)
+
+    async def _release(self, slice_: RunSlice, reason: WaitReason | None, wait: timedelta | None) -> None:
+        async with self._uow.begin(slice_.run.tenant_id) as tx:
+            if wait is None:
+                wait = await tx.ledger.next_due(slice_.lease)
+                reason = WaitReason.RETRY_IN if wait else None
+            run = await tx.ledger.release(slice_.lease, reason=reason, wait=wait)
+            await tx.outbox.wake(run, delay=wait)
+            await _wake_next(tx, run)
+
+
+async def _wake_next(tx: EngineTransaction, run: RunRecord) -> None:
+    """Whoever frees a slot wakes the run that has waited longest for one."""
+    waiting = await tx.ledger.next_waiting(writes=run.writes)
+    if waiting is not None:
+        await tx.outbox.wake(waiting)
+
+
+def _wait_before_listing(error: TransientError) -> tuple[WaitReason, timedelta]:
+    if isinstance(error, ThrottledError):
+        asked = timedelta(seconds=error.retry_after) if error.retry_after is not None else _LISTING_RETRY
+        return WaitReason.THROTTLED, asked
+    return WaitReason.RETRY_IN, _LISTING_RETRY
+
+
+def _ended_early(run: RunRecord, code: SafeCode, error: ReinstateError | None = None) -> Ending:
+    status = RunStatus.PARTIAL if run.counts.succeeded and run.status is RunStatus.RUNNING else RunStatus.FAILED
+    return Ending(status, code, error.context if error else {})
+
+
+def _end_of(run: RunRecord) -> AuditEntry:
+    outcome = {RunStatus.SUCCEEDED: "success", RunStatus.PARTIAL: "partial", RunStatus.ABORTED: "info"}
+    return AuditEntry(
+        action=f"{run.operation}.{run.status.value}",
+        outcome=outcome.get(run.status, "failure"),
+        actor_type="system",
+        actor_name="worker",
+        summary=f"{run.operation} ended {run.status.value}",
+        target_type=run.run_type.value,
+        target_id=run.id,
+        context={"count": run.counts.processed, "reason": run.error_code.value if run.error_code else None},
+    )

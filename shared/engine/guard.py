@@ -1,0 +1,68 @@
+"""Keeps a lease alive while a slice runs, and stops the slice in time when it cannot."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Protocol
+
+import structlog
+
+from shared.domain.errors import LeaseLost, TransientError
+from shared.ports import Lease
+
+_log = structlog.get_logger(__name__)
+_RETRY_SHARE = 0.1  # of the renewal interval: how soon a failed renewal is tried again
+
+
+class LeaseKeeper(Protocol):
+    """Renews leases on a connection of its own."""
+
+    async def renew(self, lease: Lease) -> tuple[float, bool] | None:
+        """Return (trusted until, abort requested), or None when the lease is another's now."""
+        ...
+
+
+class LeaseGuard:
+    """One lease's watch. `check` before every side effect; `watch` beside the work ends it with `LeaseLost`."""
+
+    def __init__(
+        self, keeper: LeaseKeeper, lease: Lease, every: timedelta, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Trust the lease until the instant that its acquisition gave."""
+        self.lease = lease
+        self.abort_requested = False
+        self._keeper = keeper
+        self._every = every.total_seconds()
+        self._monotonic = monotonic
+        self._trusted_until = lease.trusted_until
+
+    def check(self) -> None:
+        """Raise `LeaseLost` when no new side effect may start."""
+        if self._monotonic() >= self._trusted_until:
+            raise LeaseLost
+
+    def give_up(self) -> None:
+        """Trust the lease no longer: a write of ours was fenced."""
+        self._trusted_until = self._monotonic()
+
+    async def watch(self) -> None:
+        """Renew for ever; raise `LeaseLost` when another worker took the run or renewing failed for too long."""
+        pause = self._every
+        while True:
+            await asyncio.sleep(min(pause, max(0.0, self._trusted_until - self._monotonic())))
+            pause = await self._renew()
+
+    async def _renew(self) -> float:
+        remaining = self._trusted_until - self._monotonic()
+        try:
+            async with asyncio.timeout(max(remaining, 0.001)):
+                renewed = await self._keeper.renew(self.lease)
+        except (TransientError, TimeoutError):
+            _log.warning("lease.renewal_failed", run_id=str(self.lease.run_id), epoch=self.lease.epoch)
+            self.check()
+            return self._every * _RETRY_SHARE
+        if renewed is None:
+            raise LeaseLost
+        self._trusted_until, self.abort_requested = renewed
+        return self._every

@@ -1,0 +1,29 @@
+"""How the engine cuts and paces its work."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from shared.domain.retry import RetryPolicy
+from shared.ports import SlotLimits
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Order of times: one call < slice < drain < the platform's grace period; one call < lease."""
+
+    owner: str  # unique per process start
+    lease_ttl: timedelta = timedelta(seconds=30)
+    slice_items: int = 500
+    slice_time: timedelta = timedelta(seconds=20)
+    concurrency: int = 4  # items of one run at a time
+    flush_items: int = 500
+    flush_time: timedelta = timedelta(milliseconds=200)  # outcomes wait at most this long for their commit
+    progress_every: timedelta = timedelta(seconds=1)
+    max_pickups: int = 20  # of a run whose items could not even be listed
+    limits: SlotLimits = field(default_factory=SlotLimits)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+    @property
+    def renew_every(self) -> timedelta:
+        """Three renewals fit into a lease."""
+        return self.lease_ttl / 3

@@ -1,0 +1,198 @@
+"""One slice of a run: items side by side, intents and outcomes committed in groups."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from shared.connectors.port import CallTag, TenantConnection
+from shared.contracts.events import EventKind
+from shared.domain.errors import (
+    LeaseLost,
+    ReinstateError,
+    RunFatalError,
+    SafeCode,
+    ThrottledError,
+    TransientError,
+)
+from shared.domain.items import Outcome
+from shared.domain.retry import RetryPolicy
+from shared.engine.errors import first_error
+from shared.engine.guard import LeaseGuard
+from shared.engine.settings import EngineSettings
+from shared.engine.work import EngineTransaction, Work, WorkItem
+from shared.ports import Clock, Intent, Item, ItemResult, Lease, RunRecord
+from shared.runtime.batching import Batcher
+
+_log = structlog.get_logger(__name__)
+
+
+class EngineUnitOfWork(Protocol):
+    """Opens transactions that can write the ledger."""
+
+    def begin(self, tenant_id: UUID) -> AbstractAsyncContextManager[EngineTransaction]:
+        """Begin a transaction for one tenant."""
+        ...
+
+
+class RunSlice:
+    """What an operation sees of the engine (`shared.engine.work.Slice`), and how its items are driven."""
+
+    def __init__(
+        self,
+        *,
+        run: RunRecord,
+        connection: TenantConnection,
+        work: Work,
+        guard: LeaseGuard,
+        uow: EngineUnitOfWork,
+        settings: EngineSettings,
+        clock: Clock,
+        is_draining: Callable[[], bool],
+    ) -> None:
+        """Work `run` under `guard.lease` until a limit of `settings`, a request to stop or the end."""
+        self.run = run
+        self.connection = connection
+        self.throttled_for: timedelta | None = None
+        self.fatal: RunFatalError | None = None
+        self._work = work
+        self._guard = guard
+        self._uow = uow
+        self._settings = settings
+        self._clock = clock
+        self._is_draining = is_draining
+        self._results: list[ItemResult] = []
+        self._has_results = asyncio.Event()
+        self._flushing = asyncio.Lock()
+        self._intents = Batcher[Intent, None](self._commit_intents, max_items=settings.flush_items, max_wait=0)
+        self._began = self._progressed = self._clock.monotonic()
+
+    @property
+    def lease(self) -> Lease:
+        """The lease that every write carries."""
+        return self._guard.lease
+
+    @property
+    def must_stop(self) -> bool:
+        """True when no further item may be taken up in this slice."""
+        return (
+            self.fatal is not None
+            or self.throttled_for is not None
+            or self._guard.abort_requested
+            or self._is_draining()
+            or self._clock.monotonic() - self._began >= self._settings.slice_time.total_seconds()
+        )
+
+    def tag(self, item: Item, step: str = "read") -> CallTag:
+        """Return the headers' content for a call that is made for `item`."""
+        return CallTag(self.run.id, item.item_id, self.lease.epoch, step, self.lease.owner)
+
+    async def intend(self, intent: Intent) -> None:
+        """Commit the intent of a write; return when it may be sent."""
+        self._guard.check()
+        await self._intents.submit(intent)
+        self._guard.check()
+
+    async def work_items(self, items: Sequence[Item]) -> None:
+        """Work `items`, some at a time; every outcome is committed when this returns. Raises `LeaseLost`."""
+        remaining = iter(items)
+        flusher = asyncio.create_task(self._flush_regularly())
+        try:
+            with first_error():
+                async with self._work.open(self, items) as work_item, asyncio.TaskGroup() as group:
+                    for _ in range(min(self._settings.concurrency, len(items))):
+                        group.create_task(self._work_through(remaining, work_item))
+        finally:
+            flusher.cancel()
+            await asyncio.wait([flusher])
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Commit the outcomes that wait, with what the operation stores for them, and now and then an event."""
+        async with self._flushing:
+            while self._results:
+                batch = self._results[: self._settings.flush_items]
+                await self._commit(batch)
+                del self._results[: len(batch)]
+
+    async def _commit(self, batch: Sequence[ItemResult]) -> None:
+        async with self._uow.begin(self.run.tenant_id) as tx:
+            run = await tx.ledger.settle(self.lease, batch)
+            await self._work.store(tx, self, batch)
+            if self._progress_is_due() and not run.counts.is_complete:
+                run = await tx.ledger.progressed(self.lease)
+                await tx.outbox.announce(run, EventKind.PROGRESS)
+        self.run = run
+
+    async def _work_through(self, remaining: Iterator[Item], work_item: WorkItem) -> None:
+        for item in remaining:
+            if self.must_stop:
+                return
+            self._guard.check()
+            result = await self._attempt(item, work_item)
+            if result is not None:
+                self._results.append(result)
+                self._has_results.set()
+
+    async def _attempt(self, item: Item, work_item: WorkItem) -> ItemResult | None:
+        try:
+            return await work_item(item)
+        except LeaseLost:
+            raise
+        except RunFatalError as error:
+            self.fatal = error  # the item stays open: the end marks it with the cause, like the rest
+            return None
+        except ReinstateError as error:
+            if isinstance(error, ThrottledError):
+                self._throttled(error, item)
+            return after_error(item, error, self._settings.retry)
+        except Exception as error:  # noqa: BLE001  a defect of ours must not take the other items down
+            _log.error(
+                "item.defect", run_id=str(self.run.id), item_id=str(item.item_id), error_type=type(error).__name__
+            )
+            return after_error(item, ReinstateError(SafeCode.INTERNAL_UNEXPECTED), self._settings.retry)
+
+    def _throttled(self, error: ThrottledError, item: Item) -> None:
+        wait = self._settings.retry.delay_after(error, item.attempt + 1, random.random()) or timedelta()  # noqa: S311  jitter
+        self.throttled_for = max(wait, self.throttled_for or timedelta())
+
+    async def _flush_regularly(self) -> None:
+        while True:
+            await self._has_results.wait()
+            if len(self._results) < self._settings.flush_items:
+                await asyncio.sleep(self._settings.flush_time.total_seconds())
+            self._has_results.clear()
+            await asyncio.shield(self._flush_or_stop())
+
+    async def _flush_or_stop(self) -> None:
+        try:
+            await self.flush()
+        except LeaseLost:
+            self._guard.give_up()
+        except TransientError:
+            _log.warning("slice.flush_failed", run_id=str(self.run.id))
+
+    async def _commit_intents(self, intents: Sequence[Intent]) -> list[None]:
+        async with self._uow.begin(self.run.tenant_id) as tx:
+            await tx.ledger.intend(self.lease, intents)
+        return [None] * len(intents)
+
+    def _progress_is_due(self) -> bool:
+        now = self._clock.monotonic()
+        if now - self._progressed < self._settings.progress_every.total_seconds():
+            return False
+        self._progressed = now
+        return True
+
+
+def after_error(item: Item, error: ReinstateError, policy: RetryPolicy) -> ItemResult:
+    """Turn an item's error into its result: another attempt by the policy, or the end."""
+    wait = policy.delay_after(error, item.attempt + 1, random.random())  # noqa: S311  jitter, not a secret
+    context = {**error.context, "attempt": item.attempt + 1}
+    outcome = Outcome.FAILED if wait is None else None
+    return ItemResult(item.ordinal, outcome, error.code, context, retry_in=wait)

@@ -1,0 +1,55 @@
+"""May this run still be worked? Read again when a worker takes it up, since it may have waited for hours."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import and_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.connectors.port import TenantConnection
+from shared.domain.errors import SafeCode
+from shared.domain.operations import OPERATIONS, Role
+from shared.persistence.tables import memberships, tenants, users
+from shared.ports import RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """How to reach the tenant, or the code that says why the run may not touch it."""
+
+    connection: TenantConnection
+    refusal: SafeCode | None
+
+
+class SqlAuthority:
+    """Reads tenant and initiator inside one tenant's transaction."""
+
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
+        """Work inside `connection`'s transaction."""
+        self._connection = connection
+        self._tenant_id = tenant_id
+
+    async def of(self, run: RunRecord) -> Authority:
+        """Return the authority of a run: its tenant must be active and its initiator, if any, still entitled."""
+        statement = (
+            select(tenants, users.c.id.label("user_id"), users.c.disabled_at, memberships.c.role)
+            .outerjoin(users, users.c.id == run.initiator_id)
+            .outerjoin(
+                memberships, and_(memberships.c.tenant_id == tenants.c.id, memberships.c.user_id == users.c.id)
+            )
+            .where(tenants.c.id == self._tenant_id)
+        )
+        row = (await self._connection.execute(statement)).mappings().one()
+        connection = TenantConnection(self._tenant_id, row["connector"], row["external_id"], row["connection"])
+        if row["status"] != "active":
+            return Authority(connection, SafeCode.AUTHZ_TENANT_NOT_OPERABLE)
+        if run.initiator_id is None:  # system authority: schedules and upstream systems
+            return Authority(connection, None)
+        if row["user_id"] is None or row["disabled_at"] is not None:
+            return Authority(connection, SafeCode.AUTHZ_INITIATOR_MISSING)
+        if row["role"] is None:
+            return Authority(connection, SafeCode.AUTHZ_INITIATOR_NOT_ENTITLED)
+        operation = OPERATIONS.get(run.operation)
+        if operation and Role(row["role"]).rank < operation.role.rank:
+            return Authority(connection, SafeCode.AUTHZ_MISSING_CAPABILITY)
+        return Authority(connection, None)
