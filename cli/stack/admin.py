@@ -32,6 +32,11 @@ def drop_database(url: str, name: str) -> None:
     _execute(url, f'DROP DATABASE IF EXISTS "{_checked(name)}" WITH (FORCE)')
 
 
+def rename_database(url: str, old: str, new: str) -> None:
+    """Rename a database that nobody is connected to."""
+    _execute(url, f'ALTER DATABASE "{_checked(old)}" RENAME TO "{_checked(new)}"')
+
+
 def databases(url: str, prefix: str) -> list[str]:
     """The names of the databases that begin with the prefix."""
 

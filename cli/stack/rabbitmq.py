@@ -21,7 +21,7 @@ PORTS = ("amqp", "distribution", "epmd", "management", "metrics")
 START_PATIENCE_S = 90.0
 STOP_PATIENCE_S = 30.0
 # What RabbitMQ and Erlang say when another program was faster.
-TAKEN = ("eaddrinuse", "dist_port_already_used", "address already in use", "port in use")
+TAKEN = ("eaddrinuse", "dist_port_already_used", "address already in use", "register/listen error")
 # Two schedulers start faster than one per core on a large machine, and the stack shares its cores with the services.
 ERLANG_FLAGS = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
 
@@ -101,6 +101,7 @@ class RabbitMQ:
             "RABBITMQ_DIST_PORT": str(ports["distribution"]),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(ports["epmd"]),
+            "ERL_CRASH_DUMP_SECONDS": "0",  # a dump holds credentials and takes seconds
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_FLAGS,
         }
 

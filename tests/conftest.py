@@ -1,0 +1,63 @@
+"""Fixtures of all levels. Servers start with the first test that asks for them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from cli.stack import Stack
+from tests.support import stack as servers
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        servers.open_session()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        servers.close_session()
+
+
+@pytest.fixture(scope="session")
+def stack() -> Stack:
+    """RabbitMQ and PostgreSQL, shared by all tests: use `database_url` and `amqp_url` to be alone."""
+    return servers.session_stack()
+
+
+@pytest.fixture(scope="session")
+def database_template(stack: Stack) -> str:
+    """The name of a migrated database to copy; nobody may connect to it."""
+    return servers.migrated_template(stack)
+
+
+@pytest.fixture
+def database_url(stack: Stack, database_template: str) -> Iterator[str]:
+    """A database of this test with the newest schema and no rows."""
+    with servers.temporary_database(stack, database_template) as url:
+        yield url
+
+
+@pytest.fixture
+def bare_database_url(stack: Stack) -> Iterator[str]:
+    """A database of this test without any table."""
+    with servers.temporary_database(stack) as url:
+        yield url
+
+
+@pytest.fixture
+def vhost(stack: Stack) -> Iterator[str]:
+    """The address of a virtual host of this test, without exchanges or queues."""
+    with servers.temporary_vhost(stack) as url:
+        yield url
+
+
+@pytest.fixture
+def amqp_url(vhost: str) -> str:
+    """As `vhost`: a test that needs the topology applies it."""
+    return vhost
+
+
+@pytest.fixture
+def management_url(stack: Stack) -> str:
+    """RabbitMQ's management API, credentials included."""
+    return stack.management_url
