@@ -17,8 +17,47 @@ class Exchange(StrEnum):
     WORK = "work"
     EVENTS = "events"
     RETRY = "retry"
+    REQUEUE = "requeue"  # the way back from a retry tier to the one queue that asked for it
     DEAD_LETTER = "dead-letter"
     UNROUTED = "unrouted"
+
+
+class ServiceName(StrEnum):
+    """The services as the broker shows them; `restore` and `bulk` stand for `restore_worker` and `bulk_worker`."""
+
+    DISPATCHER = "dispatcher"
+    RESTORE = "restore"
+    BULK = "bulk"
+    NOTIFIER = "notifier"
+
+    @property
+    def dead(self) -> str:
+        """The queue for messages that the service failed on."""
+        return f"{self.value}.dead"
+
+    @property
+    def parked(self) -> str:
+        """The queue for messages that the service cannot read."""
+        return f"{self.value}.parked"
+
+
+class Queue(StrEnum):
+    """The queues that services consume from; the text before the dot is the service."""
+
+    DISPATCHER_COMMANDS = "dispatcher.commands"
+    RESTORE_INTERACTIVE = "restore.interactive"
+    RESTORE_BACKGROUND = "restore.background"
+    BULK_INTERACTIVE = "bulk.interactive"
+    BULK_BACKGROUND = "bulk.background"
+    NOTIFIER_EVENTS = "notifier.events"
+
+    @property
+    def service(self) -> ServiceName:
+        """Who consumes it."""
+        return ServiceName(self.value.partition(".")[0])
+
+
+UNROUTED_QUEUE = "unrouted"
 
 
 class MessageType(StrEnum):

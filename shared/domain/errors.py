@@ -35,6 +35,7 @@ class SafeCode(StrEnum):
     POLICY_NOT_CANONICAL = "policy.not_canonical"
     SNAPSHOT_CORRUPT = "snapshot.corrupt"
     SNAPSHOT_MISSING = "snapshot.missing"
+    SNAPSHOT_TOO_LARGE = "snapshot.too_large"
     RESTORE_PREVIEW_ONLY = "restore.preview_only"
     RESTORE_PREVIEW_REQUIRED = "restore.preview_required"
     RESTORE_PLAN_CHANGED = "restore.plan_changed"

@@ -1,0 +1,167 @@
+"""The consuming side of a service: every message ends acked after its effect, retried, parked or dead-lettered.
+
+A handler that is cancelled was cut off from the broker, which then delivers the message again: nothing is acked.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+from faststream import AckPolicy
+from faststream.exceptions import RejectMessage
+
+from shared.contracts.base import Contract
+from shared.contracts.events import RunEvent
+from shared.contracts.names import Exchange, Queue, ServiceName
+from shared.domain.errors import LeaseLost, PoisonMessage, ReinstateError, SafeCode, TransientError
+from shared.messaging.broker import (
+    GRACEFUL_TIMEOUT,
+    consumer_broker,
+    existing_exchange,
+    existing_queue,
+    live_feed_queue,
+    subscriber_options,
+)
+from shared.messaging.envelope import ATTEMPT, FAILED_AT, FIELD, REASON, Envelope, attempt_of, onward, read
+from shared.messaging.publisher import ConfirmedPublisher, Delivery, PublishFailed
+from shared.messaging.topology import RETRY_QUEUE, RETRY_TIER, RETRY_TIERS, RetryTier
+
+if TYPE_CHECKING:
+    from aio_pika.abc import AbstractIncomingMessage
+
+M = TypeVar("M", bound=Contract)
+Handler = Callable[[M, Envelope], Awaitable[None]]
+
+log = structlog.get_logger(__name__)
+
+
+class Intake:
+    """Subscribes handlers of one service to queues.
+
+    `publisher` is started and stopped by the caller: it must outlive the intake.
+    """
+
+    def __init__(
+        self,
+        amqp_url: str,
+        service: ServiceName,
+        publisher: ConfirmedPublisher,
+        *,
+        graceful_timeout: float = GRACEFUL_TIMEOUT,
+        tiers: tuple[RetryTier, ...] = RETRY_TIERS,
+    ) -> None:
+        """Take the broker's address with credentials; connects in `start`. `graceful_timeout` is in seconds."""
+        self.broker = consumer_broker(amqp_url, service, graceful_timeout=graceful_timeout)
+        self._service = service
+        self._publisher = publisher
+        self._tiers = tiers
+
+    def subscriber(self, queue: Queue, *models: type[M], prefetch: int) -> Callable[[Handler[M]], Handler[M]]:
+        """Subscribe the decorated `async def handler(message, envelope)`; one per queue.
+
+        `models` are the messages it takes; `prefetch` says how many run at a time. What the handler raises decides:
+        `TransientError` tries again later, `PoisonMessage` parks, `LeaseLost` acks, everything else dead-letters.
+        """
+
+        def subscribe(handler: Handler[M]) -> Handler[M]:
+            async def consume(message: "AbstractIncomingMessage") -> None:
+                await self._take(queue, models, handler, message)
+
+            self.broker.subscriber(existing_queue(queue), **subscriber_options(prefetch))(consume)
+            return handler
+
+        return subscribe
+
+    def live_feed(self, name: str, *, prefetch: int) -> Callable[[Handler[RunEvent]], Handler[RunEvent]]:
+        """Subscribe the decorated handler to all events from now on, best effort: for screens, not for state."""
+
+        def subscribe(handler: Handler[RunEvent]) -> Handler[RunEvent]:
+            async def consume(message: "AbstractIncomingMessage") -> None:
+                try:
+                    event, envelope = read(message, queue.name, (RunEvent,), self._publisher.user)
+                except PoisonMessage as poison:
+                    log.warning("live_feed.skipped", message_id=message.message_id, code=poison.code)
+                    return
+                await handler(event, envelope)  # type: ignore[arg-type]  # `read` returns one of the given models
+
+            queue = live_feed_queue(name)
+            options = subscriber_options(prefetch)
+            events = existing_exchange(Exchange.EVENTS)
+            self.broker.subscriber(queue, events, ack_policy=AckPolicy.ACK, **options)(consume)
+            return handler
+
+        return subscribe
+
+    async def start(self) -> None:
+        """Connect and consume; raises aio-pika's `AMQPConnectionError` when the broker does not answer."""
+        await self.broker.start()
+
+    async def stop(self) -> None:
+        """Take no more, let running handlers finish within the graceful timeout, disconnect.
+
+        FastStream would wait first and cancel the consumers then: what arrives meanwhile would be swallowed and come
+        back with one delivery more on its count.
+        """
+        for subscriber in self.broker.subscribers:
+            queue, tag = getattr(subscriber, "_queue_obj", None), getattr(subscriber, "_consumer_tag", None)
+            if queue is not None and tag is not None and not queue.channel.is_closed:
+                await queue.cancel(tag)
+        await self.broker.stop()
+
+    async def _take(
+        self, queue: Queue, models: tuple[type[M], ...], handler: Handler[M], message: "AbstractIncomingMessage"
+    ) -> None:
+        user = self._publisher.user
+        with structlog.contextvars.bound_contextvars(queue=queue.value, message_id=message.message_id):
+            try:
+                model, envelope = read(message, queue, models, user)
+                await handler(model, envelope)  # type: ignore[arg-type]  # `read` returns one of the given models
+            except PoisonMessage as poison:
+                await self._send_on("message.parked", poison, self._parked(queue, message, poison))
+            except LeaseLost:
+                log.info("message.lease_lost")
+            except TransientError as error:
+                attempt = attempt_of(message)
+                if attempt > len(self._tiers):
+                    code = SafeCode.MESSAGE_RETRIES_EXHAUSTED
+                    await self._send_on("message.dead", error, self._dead(queue, message, code))
+                else:
+                    tier = self._tiers[attempt - 1]
+                    await self._send_on("message.retried", error, self._later(queue, message, error, tier))
+            except ReinstateError as error:
+                await self._send_on("message.dead", error, self._dead(queue, message, error.code))
+
+    async def _send_on(self, action: str, error: ReinstateError, delivery: Delivery) -> None:
+        """Hand the message over; returning acks it here. If that fails, the broker dead-letters it."""
+        log.warning(action, code=error.code, attempt=delivery.headers.get(ATTEMPT), **error.context)
+        try:
+            await self._publisher.send(delivery)
+        except PublishFailed as failure:
+            log.error("message.rejected", code=error.code, reason=failure.context.get("reason"))  # noqa: TRY400  no traces in logs
+            raise RejectMessage from failure
+
+    def _parked(self, queue: Queue, message: "AbstractIncomingMessage", poison: PoisonMessage) -> Delivery:
+        headers = self._why(poison.code)
+        if field := poison.context.get("field"):
+            headers[FIELD] = field
+        parked = queue.service.parked
+        return onward(
+            message, queue, self._publisher.user, exchange=Exchange.DEAD_LETTER, routing_key=parked, headers=headers
+        )
+
+    def _dead(self, queue: Queue, message: "AbstractIncomingMessage", code: SafeCode) -> Delivery:
+        headers = self._why(code)
+        return onward(
+            message, queue, self._publisher.user, exchange=Exchange.DEAD_LETTER, routing_key=queue, headers=headers
+        )
+
+    def _later(
+        self, queue: Queue, message: "AbstractIncomingMessage", error: TransientError, tier: RetryTier
+    ) -> Delivery:
+        next_attempt = {ATTEMPT: attempt_of(message) + 1, RETRY_TIER: tier.name, RETRY_QUEUE: queue.value}
+        headers = {**self._why(error.code), **next_attempt}
+        return onward(message, queue, self._publisher.user, exchange=Exchange.RETRY, headers=headers)
+
+    def _why(self, code: SafeCode) -> dict[str, Any]:
+        return {REASON: code.value, FAILED_AT: datetime.now(UTC).isoformat(timespec="seconds")}

@@ -1,0 +1,216 @@
+"""Publishing that knows: a call returns only when the broker has the message on a queue, and raises otherwise."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import aio_pika
+import aiormq
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError, PublishError
+
+from shared.contracts.catalogue import COMMAND_KEYS, Command, encode, type_of
+from shared.contracts.names import MAX_BODY_BYTES, Exchange, ServiceName
+from shared.domain.errors import PermanentError, SafeCode, TransientError
+from shared.messaging.connection import CONNECT_TIMEOUT, RECONNECT_INTERVAL, client_name, named_url, user_of
+from shared.ports import OutboxRow
+
+if TYPE_CHECKING:
+    from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
+
+PUBLISH_TIMEOUT = 10.0  # seconds from the call to the broker's confirmation
+PERSISTENT = 2
+CONTENT_TYPE = "application/json"
+
+HeaderValue = Any  # whatever AMQP can carry; a parked message keeps what it came with
+Properties = aiormq.spec.Basic.Properties
+
+
+class PublishFailed(TransientError):
+    """Not confirmed. The message may be on its queue all the same: publish it again under the same id."""
+
+    def __init__(self, reason: str) -> None:
+        """Name the reason in one word: `timeout`, `refused`, `connection`, `unroutable`."""
+        super().__init__(SafeCode.SERVICE_UNAVAILABLE, reason=reason)
+
+
+class Unroutable(PublishFailed):
+    """The broker returned the message: no queue is bound for it. The topology is not as it should be."""
+
+    def __init__(self) -> None:
+        """Carry no detail: the caller knows exchange and routing key."""
+        super().__init__("unroutable")
+
+
+class MessageTooLarge(PermanentError):
+    """The body is over `MAX_BODY_BYTES`; no attempt will change that."""
+
+    def __init__(self, size: int) -> None:
+        """Take the size in bytes."""
+        super().__init__(SafeCode.MESSAGE_TOO_LARGE, size=size, limit=MAX_BODY_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as it goes over the wire. No limit on the body: a parked message keeps what it came with."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    headers: Mapping[str, HeaderValue]
+    message_id: str | None
+    type: str | None
+    correlation_id: str | None
+    timestamp: datetime
+    content_type: str | None = CONTENT_TYPE
+    app_id: str | None = None
+
+
+class ConfirmedPublisher:
+    """One connection and one channel that nothing consumes on, so that a blocked publisher never holds up an ack.
+
+    Use as an async context manager or call `start` and `stop`. Safe for concurrent calls, but not for two calls with
+    the same message id: the broker's returns are told apart by it.
+    """
+
+    def __init__(self, amqp_url: str, service: ServiceName | str, *, timeout: float = PUBLISH_TIMEOUT) -> None:
+        """Take the broker's address with credentials. `timeout` is in seconds, for one publish."""
+        self.user = user_of(amqp_url)
+        self._service = service
+        self._url = named_url(amqp_url, f"{client_name(service)}/publish")
+        self._timeout = timeout
+        self._connection: AbstractRobustConnection | None = None
+        self._channel: AbstractRobustChannel | None = None
+
+    async def start(self) -> None:
+        """Connect, or wait for a lost connection to come back; raise `PublishFailed` when that takes too long."""
+        try:
+            if self._connection is not None:
+                async with asyncio.timeout(CONNECT_TIMEOUT):
+                    await self._connection.ready()
+                return
+            self._connection = await aio_pika.connect_robust(
+                self._url, timeout=CONNECT_TIMEOUT, reconnect_interval=RECONNECT_INTERVAL
+            )
+            self._channel = self._connection.channel(publisher_confirms=True, on_return_raises=True)
+            await self._channel
+        except (AMQPError, OSError, TimeoutError) as error:
+            raise PublishFailed("connection") from error
+
+    async def stop(self) -> None:
+        """Close the connection. Publishes that still wait for a confirmation fail."""
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            await connection.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def is_connected(self) -> bool:
+        """Tell whether the connection stands. True during a resource alarm too, when nothing gets through."""
+        return self._connection is not None and self._connection.connected.is_set()
+
+    async def publish(self, row: OutboxRow) -> None:
+        """Publish an outbox row and wait for the confirmation.
+
+        Raises `MessageTooLarge`, `Unroutable`, or `PublishFailed` for everything that time may heal.
+        """
+        if len(row.body) > MAX_BODY_BYTES:
+            raise MessageTooLarge(len(row.body))
+        await self.send(
+            Delivery(
+                exchange=row.exchange,
+                routing_key=row.routing_key,
+                body=row.body,
+                headers=self._cloud_event(row),
+                message_id=str(row.id),
+                type=row.type,
+                correlation_id=row.correlation_id,
+                timestamp=row.created_at,
+                app_id=f"reinstate.{self._service}",
+            )
+        )
+
+    async def publish_command(
+        self, command: Command, *, message_id: str, correlation_id: str | None = None, source: str = "/reinstate/cli"
+    ) -> None:
+        """Publish a command as an upstream system does; `message_id` is what makes a repetition harmless.
+
+        A routing key without a binding is no error here: `commands` hands it to the queue `unrouted`.
+        """
+        kind = type_of(command)
+        now = datetime.now(UTC)
+        body = encode(command)
+        if len(body) > MAX_BODY_BYTES:
+            raise MessageTooLarge(len(body))
+        headers = {
+            **_cloud_headers(message_id, kind, source, now),
+            "tenantid": str(command.tenant_id),
+        }
+        await self.send(
+            Delivery(Exchange.COMMANDS, COMMAND_KEYS[kind], body, headers, message_id, kind, correlation_id, now)
+        )
+
+    async def send(self, delivery: Delivery) -> None:
+        """Publish as given and wait for the confirmation. Raises `Unroutable` or `PublishFailed`."""
+        if self._channel is None:
+            raise PublishFailed("connection")
+        properties = Properties(
+            content_type=delivery.content_type,
+            headers=dict(delivery.headers),
+            delivery_mode=PERSISTENT,
+            correlation_id=delivery.correlation_id,
+            message_id=delivery.message_id,
+            timestamp=delivery.timestamp,
+            message_type=delivery.type,
+            user_id=self.user,
+            app_id=delivery.app_id,
+        )
+        try:
+            # Ours, not the client's: FastStream's `timeout` is ignored, and a blocked connection waits for ever.
+            async with asyncio.timeout(self._timeout):
+                channel = await self._channel.get_underlay_channel()
+                answer = await channel.basic_publish(
+                    delivery.body,
+                    exchange=delivery.exchange,
+                    routing_key=delivery.routing_key,
+                    properties=properties,
+                    mandatory=True,
+                )
+        except PublishError as error:
+            raise Unroutable from error
+        except DeliveryError as error:
+            raise PublishFailed("refused") from error
+        except TimeoutError as error:
+            raise PublishFailed("timeout") from error
+        except (AMQPError, ChannelInvalidStateError, OSError) as error:
+            raise PublishFailed("connection") from error
+        if not isinstance(answer, aiormq.spec.Basic.Ack):
+            raise PublishFailed("refused")
+
+    def _cloud_event(self, row: OutboxRow) -> dict[str, HeaderValue]:
+        headers: dict[str, HeaderValue] = dict(row.headers)  # `traceparent` and `sequence` travel on as they are
+        headers |= _cloud_headers(str(row.id), row.type, f"/reinstate/{self._service}", row.created_at)
+        headers |= {"cloudEvents_subject": row.correlation_id, "tenantid": str(row.tenant_id)}
+        if row.causation_id is not None:
+            headers["causationid"] = row.causation_id
+        return headers
+
+
+def _cloud_headers(message_id: str, kind: str, source: str, time: datetime) -> dict[str, HeaderValue]:
+    return {
+        "cloudEvents_specversion": "1.0",
+        "cloudEvents_id": message_id,
+        "cloudEvents_source": source,
+        "cloudEvents_type": str(kind),
+        "cloudEvents_time": time.isoformat(),
+    }

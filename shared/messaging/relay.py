@@ -1,0 +1,173 @@
+"""The outbox relay: what a transaction decided to send leaves here, at least once, in no promised order.
+
+Twice is normal: a row whose confirmation got lost is published again under the same message id.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from shared.domain.errors import PermanentError, SafeCode, TransientError
+from shared.domain.retry import RetryPolicy
+from shared.messaging.publisher import PublishFailed, Unroutable
+from shared.ports import OutboxRow, OutboxSource
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+log = structlog.get_logger(__name__)
+
+WINDOW = 100  # publishes in flight; more gain nothing, one at a time costs a round trip each
+UNROUTABLE_LIMIT = 5  # returns of one message until it counts as refused: a fresh binding may take a moment to be seen
+BACKOFF = RetryPolicy(base=timedelta(milliseconds=500), cap=timedelta(seconds=30), max_attempts=2**31)
+PAUSE = RetryPolicy(base=timedelta(milliseconds=100), cap=timedelta(seconds=5), max_attempts=2**31)
+
+
+class Publisher(Protocol):
+    """What the relay needs of `ConfirmedPublisher`."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Tell whether the connection stands."""
+        ...
+
+    async def start(self) -> None:
+        """Connect or wait for the connection; raise `PublishFailed` when that takes too long."""
+        ...
+
+    async def publish(self, row: OutboxRow) -> None:
+        """Publish and wait for the confirmation; raise `Unroutable`, `PublishFailed` or `PermanentError`."""
+        ...
+
+
+@dataclass(slots=True)
+class RelayStats:
+    """Rows since the start, for metrics."""
+
+    published: int = 0
+    postponed: int = 0
+    refused: int = 0
+
+
+class OutboxRelay:
+    """Publishes due rows of an outbox. Several relays may run on one outbox: a claim belongs to one of them."""
+
+    def __init__(
+        self,
+        source: OutboxSource,
+        publisher: Publisher,
+        *,
+        window: int = WINDOW,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Take `window` as the number of rows to claim and to have in flight at a time."""
+        self.stats = RelayStats()
+        self._source = source
+        self._publisher = publisher
+        self._window = window
+        self._jitter = jitter
+        self._stopping = asyncio.Event()
+        self._returned: Counter[UUID] = Counter()
+        self._failures = 0  # windows in a row without one confirmation
+
+    async def run(self) -> None:
+        """Relay until `stop`; then finish the window in flight and return. A lost broker or database is waited out."""
+        async for _ in self._hints():
+            while await self._one_window():
+                pass
+
+    def stop(self) -> None:
+        """Have `run` return after the window in flight."""
+        self._stopping.set()
+
+    async def _hints(self) -> AsyncIterator[None]:
+        hints = self._source.hints()
+        stopped = asyncio.create_task(self._stopping.wait())
+        try:
+            while not stopped.done():
+                hint = asyncio.ensure_future(anext(hints))
+                await asyncio.wait({hint, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                if not hint.done():
+                    hint.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await hint
+                    return
+                yield hint.result()
+        finally:
+            stopped.cancel()
+
+    async def _one_window(self) -> bool:
+        """Relay at most one window; True when more rows may be due."""
+        if self._stopping.is_set():
+            return False
+        try:
+            if not self._publisher.is_connected:
+                await self._publisher.start()  # before the claim: rows are not held while the broker is away
+            rows = await self._source.claim(limit=self._window)
+            if not rows:
+                return False
+            confirmed = await self._publish(rows)
+        except TransientError as error:
+            log.warning("relay.waiting", code=error.code, reason=error.context.get("reason"))
+            confirmed = False
+        if not confirmed:
+            return await self._pause()
+        self._failures = 0
+        return len(rows) == self._window
+
+    async def _publish(self, rows: Sequence[OutboxRow]) -> bool:
+        """Publish rows at the same time and settle each; True when the broker confirmed or refused at least one."""
+        results = await asyncio.gather(*(self._publisher.publish(row) for row in rows), return_exceptions=True)
+        confirmed = [row for row, result in zip(rows, results, strict=True) if result is None]
+        if confirmed:
+            await self._source.published(confirmed)
+            self.stats.published += len(confirmed)
+        for row in confirmed:
+            self._returned.pop(row.id, None)
+        for row, result in zip(rows, results, strict=True):
+            if result is not None:
+                await self._settle_failure(row, result)
+        return any(result is None or isinstance(result, Unroutable | PermanentError) for result in results)
+
+    async def _settle_failure(self, row: OutboxRow, error: BaseException) -> None:
+        match error:
+            case PermanentError():
+                await self._refuse(row, error.code)
+            case Unroutable():
+                self._returned[row.id] += 1
+                if self._returned[row.id] >= UNROUTABLE_LIMIT:
+                    await self._refuse(row, SafeCode.QUEUE_DISPATCH_FAILED)
+                else:
+                    await self._postpone(row, error)
+            case PublishFailed():
+                await self._postpone(row, error)
+            case _:
+                raise error
+
+    async def _refuse(self, row: OutboxRow, code: SafeCode) -> None:
+        await self._source.refuse(row, code)
+        self._returned.pop(row.id, None)
+        self.stats.refused += 1
+        log.error("relay.refused", message_id=str(row.id), type=row.type, routing_key=row.routing_key, code=code)
+
+    async def _postpone(self, row: OutboxRow, error: PublishFailed) -> None:
+        delay = BACKOFF.delay_after(error, row.attempts + 1, self._jitter()) or timedelta()
+        await self._source.postpone(row, delay)
+        self.stats.postponed += 1
+        log.warning("relay.postponed", message_id=str(row.id), type=row.type, reason=error.context.get("reason"))
+
+    async def _pause(self) -> bool:
+        """Wait after a window that got nowhere, longer each time; True unless `stop` came."""
+        self._failures += 1
+        error = TransientError(SafeCode.SERVICE_UNAVAILABLE)
+        delay = PAUSE.delay_after(error, self._failures, self._jitter()) or timedelta()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), delay.total_seconds())
+        return not self._stopping.is_set()

@@ -1,0 +1,185 @@
+"""Brings a broker's vhost in line with the topology, and says where it is not. Speaks the management HTTP API."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+import httpx
+
+from shared.domain.errors import ReinstateError, SafeCode
+from shared.messaging.topology import BINDINGS, EXCHANGES, POLICIES, PRIORITY, QUEUES, BindingSpec, definitions
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+TIMEOUT = 10.0  # seconds for one call
+
+Kind = Literal["exchange", "queue", "binding", "policy"]
+Problem = Literal["missing", "differs", "surplus", "shadowed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing on the broker that is not as the topology says. `detail` is for people."""
+
+    kind: Kind
+    name: str
+    problem: Problem
+    detail: str = ""
+
+    def __str__(self) -> str:
+        """Describe the difference in one line."""
+        return f"{self.kind} {self.name}: {self.problem}" + (f" ({self.detail})" if self.detail else "")
+
+
+class TopologyError(ReinstateError):
+    """The topology cannot be read or applied. `context["reason"]` says why, in words for an operator."""
+
+
+async def apply(management_url: str, vhost: str) -> list[Difference]:
+    """Make what is missing, change what may change, and return that; an empty list: nothing was to be done.
+
+    Never deletes: surplus bindings and foreign policies stay, for `check` to name. Before anything is changed, raises
+    `TopologyError` with `topology.conflict` when an exchange or queue exists with other fixed properties, since only
+    deleting it could change them. `management_url` carries user and password: `http://user:password@host:15672`.
+    """
+    async with _client(management_url) as client:
+        found = _compare(await _read(client, vhost))
+        conflicts = [d for d in found if d.problem == "differs" and d.kind in ("exchange", "queue")]
+        if conflicts:
+            reason = "; ".join(map(str, conflicts))
+            raise TopologyError(SafeCode.TOPOLOGY_CONFLICT, count=len(conflicts), reason=reason)
+        changes = [d for d in found if d.problem in ("missing", "differs")]
+        # Policies go first: a queue must never take a message without its dead-letter exchange.
+        for change in sorted(changes, key=lambda d: ("exchange", "policy", "queue", "binding").index(d.kind)):
+            await _make(client, vhost, change)
+        return changes
+
+
+async def check(management_url: str, vhost: str) -> list[Difference]:
+    """Return every difference between the broker and the topology. Raises `TopologyError` when it cannot be read."""
+    async with _client(management_url) as client:
+        return _compare(await _read(client, vhost))
+
+
+@asynccontextmanager
+async def _client(management_url: str) -> "AsyncIterator[httpx.AsyncClient]":
+    try:
+        async with httpx.AsyncClient(base_url=management_url, timeout=TIMEOUT) as client:
+            yield client
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        reason = (
+            f"the management API does not answer ({type(error).__name__}); policies cannot be set over AMQP, so it is"
+            " needed: enable the plugin rabbitmq_management and set REINSTATE_RABBITMQ_MANAGEMENT_URL"
+        )
+        raise TopologyError(SafeCode.TOPOLOGY_UNREACHABLE, reason=reason) from None
+
+
+async def _read(client: httpx.AsyncClient, vhost: str) -> Mapping[str, Any]:
+    response = await client.get(f"/api/definitions/{quote(vhost, safe='')}")
+    if response.status_code != httpx.codes.OK:
+        raise _refusal(response, f"reading the definitions of vhost {vhost}")
+    try:
+        return dict(response.json())
+    except ValueError:
+        raise TopologyError(SafeCode.TOPOLOGY_UNREACHABLE, reason="no management API at this address") from None
+
+
+def _refusal(response: httpx.Response, doing: str) -> TopologyError:
+    hints: dict[int, str] = {
+        httpx.codes.UNAUTHORIZED: "the user or password is wrong, or the user lacks the tag administrator",
+        httpx.codes.FORBIDDEN: "the user may not do this",
+        httpx.codes.NOT_FOUND: "the vhost does not exist",
+        httpx.codes.BAD_REQUEST: "the vhost does not exist, or the broker does not know a setting",
+    }
+    hint = hints.get(response.status_code, "the broker refused")
+    return TopologyError(SafeCode.TOPOLOGY_REFUSED, http_status=response.status_code, reason=f"{doing}: {hint}")
+
+
+def _compare(actual: Mapping[str, Any]) -> list[Difference]:
+    wanted = definitions("")
+    return [
+        *_compare_named("exchange", wanted["exchanges"], actual["exchanges"], ("type", "durable", "auto_delete")),
+        *_compare_named(
+            "policy", wanted["policies"], actual["policies"], ("pattern", "apply-to", "definition", "priority")
+        ),
+        *_compare_named("queue", wanted["queues"], actual["queues"], ("durable", "auto_delete", "arguments")),
+        *_compare_bindings(actual["bindings"]),
+        *_shadowing(actual["policies"]),
+    ]
+
+
+def _compare_named(
+    kind: Kind, wanted: list[dict[str, Any]], actual: list[dict[str, Any]], fixed: tuple[str, ...]
+) -> Iterator[Difference]:
+    by_name = {entry["name"]: entry for entry in actual}
+    for want in wanted:
+        have = by_name.get(want["name"])
+        if have is None:
+            yield Difference(kind, want["name"], "missing")
+            continue
+        wrong = [key for key in fixed if have.get(key) != want[key]]
+        if wrong:
+            detail = ", ".join(f"{key} is {have.get(key)}, not {want[key]}" for key in wrong)
+            yield Difference(kind, want["name"], "differs", detail)
+
+
+def _binding(entry: Mapping[str, Any]) -> tuple[str, str, str, tuple[tuple[str, str], ...]]:
+    arguments = tuple(sorted((key, str(value)) for key, value in entry["arguments"].items()))
+    return (entry["source"], entry["destination"], entry["routing_key"], arguments)
+
+
+def _compare_bindings(actual: list[dict[str, Any]]) -> Iterator[Difference]:
+    wanted = {_binding(entry): spec for entry, spec in zip(definitions("")["bindings"], BINDINGS, strict=True)}
+    ours = {queue.name for queue in QUEUES}
+    have = {_binding(entry) for entry in actual if entry["destination_type"] == "queue"}
+    for key, spec in wanted.items():
+        if key not in have:
+            yield Difference("binding", str(spec), "missing")
+    for source, destination, routing_key, arguments in sorted(have - wanted.keys()):
+        if destination in ours:
+            name = str(BindingSpec(source, destination, routing_key, dict(arguments)))
+            yield Difference("binding", name, "surplus")
+
+
+def _shadowing(actual: list[dict[str, Any]]) -> Iterator[Difference]:
+    """Name foreign policies that may win over ours: the broker applies one policy only, that of highest priority."""
+    ours = {policy.name for policy in POLICIES}
+    objects = [*(("queues", queue.name) for queue in QUEUES), *(("exchanges", e.name) for e in EXCHANGES)]
+    for entry in actual:
+        if entry["name"] in ours or entry["priority"] < PRIORITY:
+            continue
+        for kind, name in objects:
+            if entry["apply-to"] in (kind, "all", *_QUEUE_KINDS[kind]) and _matches(entry["pattern"], name):
+                yield Difference("policy", entry["name"], "shadowed", f"it wins over our policy of {name}")
+
+
+# RabbitMQ 4 also has policies for one queue type.
+_QUEUE_KINDS = {"queues": ("quorum_queues",), "exchanges": ()}
+
+
+def _matches(pattern: str, name: str) -> bool:
+    try:
+        return re.search(pattern, name) is not None
+    except re.error:  # the broker's regular expressions know more than ours: better named once too often
+        return True
+
+
+async def _make(client: httpx.AsyncClient, vhost: str, change: Difference) -> None:
+    wanted = definitions(vhost)
+    place = quote(vhost, safe="")
+    if change.kind == "binding":
+        entry = next(e for e, spec in zip(wanted["bindings"], BINDINGS, strict=True) if str(spec) == change.name)
+        path = f"/api/bindings/{place}/e/{quote(entry['source'], safe='')}/q/{quote(entry['destination'], safe='')}"
+        body = {"routing_key": entry["routing_key"], "arguments": entry["arguments"]}
+        response = await client.post(path, json=body)
+    else:
+        section = {"exchange": "exchanges", "queue": "queues", "policy": "policies"}[change.kind]
+        entry = next(e for e in wanted[section] if e["name"] == change.name)
+        body = {key: value for key, value in entry.items() if key not in ("name", "vhost")}
+        response = await client.put(f"/api/{section}/{place}/{quote(change.name, safe='')}", json=body)
+    if response.is_error:
+        raise _refusal(response, f"making {change.kind} {change.name}")
