@@ -12,6 +12,7 @@ from shared.persistence.authority import SqlAuthority
 from shared.persistence.database import translated
 from shared.persistence.inbox import SqlInbox
 from shared.persistence.ledger import SqlLedger
+from shared.persistence.notifications import SqlNotifications
 from shared.persistence.outbox import OutboxHints, SqlOutbox
 from shared.persistence.runs import SqlRuns
 
@@ -45,6 +46,11 @@ class SqlTransaction:
     def audit(self) -> SqlAudit:
         """Who did what."""
         return SqlAudit(self.connection, self.tenant_id)
+
+    @cached_property
+    def notifications(self) -> SqlNotifications:
+        """What people are told."""
+        return SqlNotifications(self.connection, self.tenant_id)
 
 
 class SqlUnitOfWork:

@@ -92,9 +92,8 @@ class Batcher(Generic[T, R]):
             return
         try:
             results = await self._flush(list(batch.values()))
-            if len(results) != len(batch):
-                raise ValueError(f"flush returned {len(results)} results for {len(batch)} items")
-            for future, result in zip(batch, results, strict=True):
+            pairs = list(zip(batch, results, strict=True))  # before anybody is answered: a lost result fails them all
+            for future, result in pairs:
                 if not future.done():
                     future.set_result(result)
         except Exception as error:  # noqa: BLE001  handed to the callers, who know what to do about it

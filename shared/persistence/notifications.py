@@ -1,0 +1,256 @@
+"""Notifications: stored per tenant in a transaction, read per person across that person's tenants."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Boolean,
+    DateTime,
+    Integer,
+    Select,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    column,
+    func,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from shared.domain.errors import safe_context
+from shared.domain.notifications import InboxCounts, InboxEntry, InboxPage, InboxPosition, Notification, newest
+from shared.domain.runs import Counts, RunStatus, RunType
+from shared.persistence.database import translated
+from shared.persistence.tables import memberships, notifications, tenants, users
+from shared.runtime.ids import new_id
+
+MAX_PAGE = 200
+
+_NOW = func.clock_timestamp()
+_UUID = postgresql.UUID(as_uuid=True)
+_JSONB = postgresql.JSONB(none_as_null=True)
+
+
+class SqlNotifications:
+    """`NotificationRepository` inside one transaction of one tenant."""
+
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
+        """Work inside `connection`'s transaction."""
+        self._connection = connection
+        self._tenant_id = tenant_id
+
+    async def store(self, batch: Sequence[Notification]) -> int:
+        """Store a batch in one statement; return how many rows are new or changed.
+
+        Newer news of the same key replaces older, and keeps what its reader did with it. Recipients and tenants that
+        do not exist are left out. Raises `ValueError` for a notification of another tenant.
+        """
+        if any(one.tenant_id != self._tenant_id for one in batch):
+            raise ValueError("a notification of another tenant in this transaction")
+        rows = [_values(one) for one in newest(batch)]
+        if not rows:
+            return 0
+        result = await self._connection.execute(_STORE, {"rows": rows})
+        return len(result.all())
+
+
+def _values(one: Notification) -> dict[str, Any]:
+    return {
+        "tenant_id": str(one.tenant_id),
+        "id": str(new_id()),
+        "user_id": str(one.user_id),
+        "run_type": one.run_type.value,
+        "run_id": str(one.run_id),
+        "operation": one.operation,
+        "status": one.status.value,
+        "sequence": one.sequence,
+        "counts": _counts_json(one.counts),
+        "safe_error_code": one.safe_error_code,
+        "safe_error_context": safe_context(one.safe_error_context) if one.safe_error_context else None,
+        "interrupts": one.interrupts,
+        "seen_at": None if one.interrupts else one.occurred_at.isoformat(),
+        "created_at": one.occurred_at.isoformat(),
+    }
+
+
+def _counts_json(counts: Counts) -> dict[str, int | None]:
+    return {
+        "total": counts.total,
+        "processed": counts.processed,
+        "succeeded": counts.succeeded,
+        "failed": counts.failed,
+        "skipped": counts.skipped,
+    }
+
+
+_KEY = ("tenant_id", "run_type", "run_id", "status", "user_id")
+_INCOMING = (
+    column("tenant_id", _UUID),
+    column("id", _UUID),
+    column("user_id", _UUID),
+    column("run_type", Text()),
+    column("run_id", _UUID),
+    column("operation", Text()),
+    column("status", Text()),
+    column("sequence", Integer()),
+    column("counts", _JSONB),
+    column("safe_error_code", Text()),
+    column("safe_error_context", _JSONB),
+    column("interrupts", Boolean()),
+    column("seen_at", DateTime(timezone=True)),
+    column("created_at", DateTime(timezone=True)),
+)
+
+
+def _store_statement() -> Any:  # noqa: ANN401  the type of a RETURNING insert is longer than the statement
+    incoming = (
+        func.jsonb_to_recordset(bindparam("rows", type_=_JSONB))
+        .table_valued(*_INCOMING)
+        .render_derived(name="incoming", with_types=True)
+    )
+    known = (
+        select(incoming)
+        .join(users, users.c.id == incoming.c.user_id)
+        .join(tenants, tenants.c.id == incoming.c.tenant_id)
+        .order_by(*(incoming.c[name] for name in _KEY))  # concurrent writers lock in one order
+    )
+    names = [one.name for one in _INCOMING]
+    statement = insert(notifications).from_select(names, known)
+    changed = ("operation", "sequence", "counts", "safe_error_code", "safe_error_context", "created_at")
+    return statement.on_conflict_do_update(
+        index_elements=_KEY,
+        set_={name: statement.excluded[name] for name in changed},
+        where=statement.excluded.sequence > notifications.c.sequence,
+    ).returning(notifications.c.id)
+
+
+_STORE = _store_statement()
+
+
+class SqlInboxReader:
+    """What one person has been told, in every tenant the person belongs to; each call a short transaction.
+
+    The one place that reads across tenants: each query asks for the person's memberships, so what a person lost
+    access to is not shown, counted or changed. Raises `TransientError(SERVICE_UNAVAILABLE)` during an outage.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        """Read and mark through `engine`."""
+        self._engine = engine
+
+    async def page(
+        self,
+        user_id: UUID,
+        *,
+        cursor: InboxPosition | None = None,
+        limit: int = 50,
+        unread_only: bool = False,
+        archived: bool = False,
+    ) -> InboxPage:
+        """Return entries newest first, at most `limit` (1 to `MAX_PAGE`).
+
+        Without `archived` only what is not archived, with it only what is. `unread_only` leaves out quiet entries.
+        """
+        limit = max(1, min(limit, MAX_PAGE))
+        statement = _entries(user_id).where(
+            notifications.c.archived_at.is_not(None) if archived else notifications.c.archived_at.is_(None)
+        )
+        if unread_only:
+            statement = statement.where(notifications.c.interrupts, notifications.c.read_at.is_(None))
+        if cursor is not None:
+            place = tuple_(notifications.c.created_at, notifications.c.id)
+            statement = statement.where(place < tuple_(cursor.created_at, cursor.id))
+        statement = statement.order_by(notifications.c.created_at.desc(), notifications.c.id.desc()).limit(limit + 1)
+        with translated():
+            async with self._engine.connect() as connection:
+                rows = (await connection.execute(statement)).mappings().all()
+        entries = [_entry(dict(row)) for row in rows[:limit]]
+        more = len(rows) > limit
+        return InboxPage(entries, InboxPosition(entries[-1].created_at, entries[-1].id) if more else None)
+
+    async def counts(self, user_id: UUID) -> InboxCounts:
+        """Count what is not archived."""
+        rows = notifications.c
+        statement = select(
+            func.count().filter(rows.interrupts, rows.read_at.is_(None)),
+            func.count().filter(rows.interrupts, rows.seen_at.is_(None)),
+            func.count(),
+        ).where(_of(user_id), rows.archived_at.is_(None))
+        with translated():
+            async with self._engine.connect() as connection:
+                unread, unseen, total = (await connection.execute(statement)).one()
+        return InboxCounts(unread=unread, unseen=unseen, total=total)
+
+    async def mark_seen(self, user_id: UUID, ids: Sequence[UUID] | None = None) -> int:
+        """Clear the badge for these entries, or for all; return how many changed."""
+        rows = notifications.c
+        statement = update(notifications).where(_of(user_id), rows.seen_at.is_(None)).values(seen_at=_NOW)
+        return await self._change(statement if ids is None else statement.where(rows.id.in_(list(ids))))
+
+    async def mark_read(self, user_id: UUID, notification_id: UUID) -> InboxEntry | None:
+        """Mark one entry read (and seen), once; None when the person has no such entry."""
+        return await self._mark(user_id, notification_id, "seen_at", "read_at")
+
+    async def archive(self, user_id: UUID, notification_id: UUID) -> InboxEntry | None:
+        """Put one entry away, once, as read; None when the person has no such entry."""
+        return await self._mark(user_id, notification_id, "seen_at", "read_at", "archived_at")
+
+    async def mark_all_read(self, user_id: UUID) -> int:
+        """Mark everything that interrupts read (and seen); return how many changed."""
+        rows = notifications.c
+        statement = (
+            update(notifications)
+            .where(_of(user_id), rows.interrupts, rows.read_at.is_(None), rows.archived_at.is_(None))
+            .values(read_at=_NOW, seen_at=func.coalesce(rows.seen_at, _NOW))
+        )
+        return await self._change(statement)
+
+    async def _change(self, statement: Update) -> int:
+        with translated():
+            async with self._engine.begin() as connection:
+                return len((await connection.execute(statement.returning(notifications.c.id))).all())
+
+    async def _mark(self, user_id: UUID, notification_id: UUID, *names: str) -> InboxEntry | None:
+        own = and_(_of(user_id), notifications.c.id == notification_id)
+        moments = {name: func.coalesce(notifications.c[name], _NOW) for name in names}
+        with translated():
+            async with self._engine.begin() as connection:
+                await connection.execute(update(notifications).where(own).values(**moments))
+                statement = _entries(user_id).where(notifications.c.id == notification_id)
+                row = (await connection.execute(statement)).mappings().first()
+        return _entry(dict(row)) if row else None
+
+
+def _of(user_id: UUID) -> Any:  # noqa: ANN401  a boolean clause; SQLAlchemy's exact type adds nothing
+    """Restrict to the person's own rows in tenants the person still belongs to."""
+    member = (
+        select(memberships.c.user_id)
+        .where(memberships.c.tenant_id == notifications.c.tenant_id, memberships.c.user_id == user_id)
+        .exists()
+    )
+    return and_(notifications.c.user_id == user_id, member)
+
+
+def _entries(user_id: UUID) -> Select[Any]:
+    return (
+        select(notifications, tenants.c.name.label("tenant_name"))
+        .join(tenants, tenants.c.id == notifications.c.tenant_id)
+        .where(_of(user_id))
+    )
+
+
+def _entry(row: dict[str, Any]) -> InboxEntry:
+    counts = row["counts"]
+    own = {name: row[name] for name in InboxEntry.__dataclass_fields__}
+    own["run_type"] = RunType(row["run_type"])
+    own["status"] = RunStatus(row["status"])
+    own["counts"] = Counts(
+        total=counts.get("total"), succeeded=counts["succeeded"], failed=counts["failed"], skipped=counts["skipped"]
+    )
+    return InboxEntry(**own)
