@@ -1,0 +1,75 @@
+# `make demo` shows the whole; `make test` proves it. Both set up what is missing first.
+# Standard output belongs to the command that runs: set-up speaks on standard error.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.set-up
+
+# make demo SOURCE=folder JSON=1 KEEP=1
+SOURCE ?=
+JSON   ?=
+KEEP   ?=
+# make test ARGS="-k lease"
+ARGS   ?=
+WORKERS ?= 2
+
+MAKEFLAGS += --no-print-directory --silent
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fmt fmt-check types imports fidelity bench lock clean
+
+help: ## Show this list
+	awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## Start everything, run the main job once and show it (SOURCE=folder JSON=1 KEEP=1)
+	$(BIN)/python -m cli.stack install >&2
+	$(BIN)/reinstate demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(JSON),--json) $(if $(KEEP),--keep)
+
+test: $(STAMP) ## Run the tests on real servers (ARGS="-k lease", WORKERS=0 for one process)
+	$(BIN)/python -m cli.stack install >&2
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS)
+
+check: fmt-check types imports ## Everything but the tests: format, lint, types, import rules
+
+fmt: $(STAMP) ## Format the code and repair what the linter can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+fmt-check: $(STAMP)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+
+types: $(STAMP) ## Check the types (mypy, strict)
+	$(BIN)/mypy
+
+imports: $(STAMP) ## Check who may import whom
+	$(BIN)/lint-imports --no-logo
+
+fidelity: $(STAMP) ## Compare the simulator with the documented behaviour of the real system
+	$(BIN)/python -m simulator.fidelity
+
+bench: $(STAMP) ## Measure, beside other job systems
+	$(BIN)/python -m cli.stack install >&2
+	$(BIN)/python -m benchmarks
+
+lock: $(STAMP) ## Write requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	  --no-annotate --extra dev pyproject.toml -o requirements.lock
+
+setup: $(STAMP) ## Create .venv with the pinned requirements, and install RabbitMQ where it is missing
+	$(BIN)/python -m cli.stack install >&2
+
+clean: ## Stop this checkout's servers; delete .venv and caches
+	if [ -x $(BIN)/python ]; then $(BIN)/python -m cli.stack down >&2 || true; fi
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find cli services shared simulator tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is newer than the lock: nothing to do. A set-up that was interrupted has no stamp and starts again.
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is not: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	echo "Setting up $(VENV) ..." >&2
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) >&2
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock >&2
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . >&2
+	touch $(STAMP)
