@@ -1,0 +1,61 @@
+"""A tenant's whole state, for tests: as it is, or normalised so that two tenants can be compared."""
+
+import re
+from typing import Any
+
+import orjson
+
+from simulator.objects import StoredObject, render
+from simulator.resource import Json
+from simulator.tenant import Tenant
+from simulator.validation import READ_ONLY
+
+_VOLATILE = READ_ONLY | {"source", "secretReferenceValueId", "isBuiltIn"}
+_ID_NAMED = re.compile(r"@odata\.(context|etag|id|editLink)$")
+
+
+def raw_state(tenant: Tenant) -> list[Json]:
+    """Every object with its parts and assignments, in order of kind and creation."""
+    return [_whole(obj) for obj in tenant.everything()]
+
+
+def normalised_state(tenant: Tenant) -> list[Json]:
+    """As `raw_state`, without ids, times and versions, sorted: equal for tenants that are configured alike.
+
+    References by id (scope tags, filters) are replaced by the name of what they point to.
+    """
+    names = {obj.id: f"{obj.kind.collection}:{obj.name}" for obj in tenant.everything() if obj.id != "0"}
+    rows = [_normalised(_whole(obj), names) for obj in tenant.everything()]
+    return sorted(rows, key=_sort_key)
+
+
+def _whole(obj: StoredObject) -> Json:
+    return {
+        "collection": obj.kind.collection,
+        "entity": obj.entity,
+        "object": render(obj, in_list=False),
+        "parts": obj.parts,
+        "assignments": list(obj.assignments),
+    }
+
+
+def _normalised(value: Any, names: dict[str, str]) -> Any:  # noqa: ANN401  any JSON value in, any out
+    if isinstance(value, dict):
+        kept = {key: inner for key, inner in value.items() if key not in _VOLATILE and not _ID_NAMED.search(key)}
+        return {key: _normalised_entry(key, inner, names) for key, inner in kept.items()}
+    if isinstance(value, list):
+        return [_normalised(inner, names) for inner in value]
+    return value
+
+
+def _normalised_entry(key: str, value: Any, names: dict[str, str]) -> Any:  # noqa: ANN401  any JSON value in, any out
+    if key in ("roleScopeTagIds", "roleScopeTags") and isinstance(value, list):
+        return sorted(names.get(tag, tag) for tag in value)
+    if key == "deviceAndAppManagementAssignmentFilterId" and value:
+        return names.get(value, value)
+    inner = _normalised(value, names)
+    return sorted(inner, key=_sort_key) if key in ("assignments", "apps") else inner
+
+
+def _sort_key(value: object) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
