@@ -85,7 +85,8 @@ class Batcher(Generic[T, R]):
             pass
 
     async def _flush_batch(self) -> None:
-        batch = {future: self._waiting.pop(future)[0] for future in list(islice(self._waiting, self._max_items))}
+        taken = [(future, self._waiting.pop(future)[0]) for future in list(islice(self._waiting, self._max_items))]
+        batch = {future: item for future, item in taken if not future.done()}
         if len(self._waiting) < self._max_items and not self._closed:
             self._full.clear()
         if not batch:  # all of them were withdrawn meanwhile
