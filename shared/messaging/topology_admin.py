@@ -1,5 +1,6 @@
 """Brings a broker's vhost in line with the topology, and says where it is not. Speaks the management HTTP API."""
 
+import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -53,9 +54,9 @@ async def apply(management_url: str, vhost: str) -> list[Difference]:
             reason = "; ".join(map(str, conflicts))
             raise TopologyError(SafeCode.TOPOLOGY_CONFLICT, count=len(conflicts), reason=reason)
         changes = [d for d in found if d.problem in ("missing", "differs")]
-        # Policies go first: a queue must never take a message without its dead-letter exchange.
-        for change in sorted(changes, key=lambda d: ("exchange", "policy", "queue", "binding").index(d.kind)):
-            await _make(client, vhost, change)
+        # Policies come before queues: a queue must never take a message without its dead-letter exchange.
+        for kind in ("exchange", "policy", "queue", "binding"):
+            await asyncio.gather(*(_make(client, vhost, change) for change in changes if change.kind == kind))
         return changes
 
 
@@ -68,7 +69,7 @@ async def check(management_url: str, vhost: str) -> list[Difference]:
 @asynccontextmanager
 async def _client(management_url: str) -> "AsyncIterator[httpx.AsyncClient]":
     try:
-        async with httpx.AsyncClient(base_url=management_url, timeout=TIMEOUT) as client:
+        async with httpx.AsyncClient(base_url=management_url, timeout=TIMEOUT, trust_env=False) as client:
             yield client
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = (
