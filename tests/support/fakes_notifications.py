@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from shared.domain.errors import safe_context
@@ -48,7 +49,7 @@ class FakeNotifications:
         known = world.rows.get(one.key)
         if known is not None and known[1].sequence >= one.sequence:
             return 0
-        news = {
+        news: dict[str, Any] = {
             "operation": one.operation,
             "sequence": one.sequence,
             "counts": one.counts,
@@ -162,6 +163,6 @@ class FakeInboxReader:
     def _mark(self, user_id: UUID, wanted: Callable[[InboxEntry], bool], *names: str) -> int:
         chosen = [(key, entry) for key, entry in self._own(user_id) if wanted(entry)]
         for key, entry in chosen:
-            moments = {name: getattr(entry, name) or datetime.now(UTC) for name in names}
+            moments: dict[str, Any] = {name: getattr(entry, name) or datetime.now(UTC) for name in names}
             self._world.rows[key] = (user_id, replace(entry, **moments))
         return len(chosen)
