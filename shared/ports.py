@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from shared.contracts.events import EventKind
+from shared.domain.backups import CaptureWarning, Quality
 from shared.domain.errors import ContextValue, SafeCode
 from shared.domain.items import ItemState, Outcome
 from shared.domain.runs import Counts, Lane, RunStatus, RunType, WaitReason
@@ -202,7 +203,9 @@ class Intent:
 class ItemResult:
     """What became of one item in this attempt.
 
-    With `retry_in` the item stays open; otherwise `outcome` closes it.
+    With `retry_in` the item stays open; otherwise `outcome` closes it. An open intent outlives a retry, so that the
+    next attempt probes before it repeats; only `keep_intent=False`, which says that the write surely did not happen,
+    makes such an item pending again.
     """
 
     ordinal: int
@@ -212,6 +215,7 @@ class ItemResult:
     remote_id: str | None = None
     plan: Mapping[str, Any] | None = None
     retry_in: timedelta | None = None
+    keep_intent: bool = True
     effect: Any = None  # stored by the operation's own `store` in the same transaction
 
 
@@ -368,3 +372,80 @@ class OutboxRow:
     attempts: int
     created_at: datetime
     claim_token: UUID
+
+
+# --- catalogue: what is known of a tenant's objects, and what was captured of them ------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRecord:
+    """One object of a tenant as the last listing of its type said."""
+
+    id: UUID
+    policy_type: str
+    remote_id: str
+    display_name: str
+    natural_key: str
+    first_seen_at: datetime
+    last_seen_at: datetime
+    missing_since: datetime | None = None  # not in the last listing of its type
+    snapshot_sha256: str | None = None  # of its latest capture
+    captured_at: datetime | None = None  # when that capture was made
+
+
+@dataclass(frozen=True, slots=True)
+class BackupSet:
+    """A point-in-time group of backup items; its id is the id of the run that made it."""
+
+    id: UUID
+    name: str
+    created_by: str
+    created_at: datetime
+    completed_at: datetime | None = None
+    items: int = 0
+    degraded: int = 0  # items whose quality is not `full`
+
+
+@dataclass(frozen=True, slots=True)
+class NewBackupItem:
+    """One captured object to be put into a set."""
+
+    policy_id: UUID | None
+    policy_type: str
+    remote_id: str
+    display_name: str
+    natural_key: str
+    snapshot_sha256: str
+    fingerprint: str  # of the normalised payload
+    quality: Quality
+    warnings: Sequence[CaptureWarning] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BackupItem:
+    """One captured object in a set. Its content is the snapshot `snapshot_sha256`."""
+
+    id: UUID
+    backup_set_id: UUID
+    policy_id: UUID | None
+    policy_type: str
+    remote_id: str
+    display_name: str
+    natural_key: str
+    snapshot_sha256: str
+    fingerprint: str
+    quality: Quality
+    warnings: tuple[CaptureWarning, ...]
+    captured_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveInfo:
+    """A finished export that can be downloaded; its id is its run's, `sha256` is of the whole file."""
+
+    id: UUID
+    run_id: UUID
+    name: str
+    sha256: str
+    size: int  # bytes
+    created_at: datetime

@@ -117,8 +117,12 @@ policies = Table(
     Column("first_seen_at", DateTime(timezone=True), nullable=False, server_default=_NOW),
     Column("last_seen_at", DateTime(timezone=True), nullable=False, server_default=_NOW),
     Column("missing_since", DateTime(timezone=True)),  # not in the last listing of its type
+    Column("snapshot_sha256", Text),  # of the latest capture
+    Column("captured_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("tenant_id", "id"),
     UniqueConstraint("tenant_id", "policy_type", "remote_id"),
+    ForeignKeyConstraint(["tenant_id", "snapshot_sha256"], ["snapshots.tenant_id", "snapshots.sha256"]),
+    CheckConstraint("(snapshot_sha256 IS NULL) = (captured_at IS NULL)", name="capture_is_whole"),
 )
 
 snapshots = Table(
@@ -468,6 +472,7 @@ archives = Table(
     _created(),
     PrimaryKeyConstraint("tenant_id", "id"),
     UniqueConstraint("tenant_id", "run_id"),
+    CheckConstraint("id = run_id", name="has_the_id_of_its_run"),
     ForeignKeyConstraint(
         ["tenant_id", "run_id"], ["bulk_operation_runs.tenant_id", "bulk_operation_runs.id"], ondelete="CASCADE"
     ),
@@ -481,5 +486,8 @@ archive_chunks = Table(
     Column("sequence", Integer, nullable=False),
     Column("content", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant_id", "archive_id", "sequence"),
-    ForeignKeyConstraint(["tenant_id", "archive_id"], ["archives.tenant_id", "archives.id"], ondelete="CASCADE"),
+    # The chunks come before the archive's own row, which is written last and only when they are complete.
+    ForeignKeyConstraint(
+        ["tenant_id", "archive_id"], ["bulk_operation_runs.tenant_id", "bulk_operation_runs.id"], ondelete="CASCADE"
+    ),
 )

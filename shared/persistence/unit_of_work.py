@@ -7,14 +7,23 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from shared.persistence.archives import SqlArchives
 from shared.persistence.audit import SqlAudit
 from shared.persistence.authority import SqlAuthority
+from shared.persistence.backups import SqlBackups
 from shared.persistence.database import translated
 from shared.persistence.inbox import SqlInbox
 from shared.persistence.ledger import SqlLedger
+from shared.persistence.maintenance import SqlRunsInNeed
 from shared.persistence.notifications import SqlNotifications
 from shared.persistence.outbox import OutboxHints, SqlOutbox
+from shared.persistence.policies import SqlPolicies
+from shared.persistence.restores import SqlRestores
+from shared.persistence.run_lists import SqlRunLists
 from shared.persistence.runs import SqlRuns
+from shared.persistence.selections import SqlSelections
+from shared.persistence.snapshots import SqlSnapshots
+from shared.persistence.tenants import SqlTenants
 
 
 class SqlTransaction:
@@ -51,6 +60,51 @@ class SqlTransaction:
     def notifications(self) -> SqlNotifications:
         """What people are told."""
         return SqlNotifications(self.connection, self.tenant_id)
+
+    @cached_property
+    def tenants(self) -> SqlTenants:
+        """The tenant and its members."""
+        return SqlTenants(self.connection, self.tenant_id)
+
+    @cached_property
+    def selections(self) -> SqlSelections:
+        """Whether what a start names belongs to the tenant."""
+        return SqlSelections(self.connection, self.tenant_id)
+
+    @cached_property
+    def run_lists(self) -> SqlRunLists:
+        """Pages of runs and their items."""
+        return SqlRunLists(self.connection, self.tenant_id)
+
+    @cached_property
+    def in_need(self) -> SqlRunsInNeed:
+        """Runs that the sweeper looks after."""
+        return SqlRunsInNeed(self.connection, self.tenant_id)
+
+    @cached_property
+    def policies(self) -> SqlPolicies:
+        """The inventory."""
+        return SqlPolicies(self.connection, self.tenant_id)
+
+    @cached_property
+    def snapshots(self) -> SqlSnapshots:
+        """Captured contents by hash."""
+        return SqlSnapshots(self.connection, self.tenant_id)
+
+    @cached_property
+    def backups(self) -> SqlBackups:
+        """Backup sets and their items."""
+        return SqlBackups(self.connection, self.tenant_id)
+
+    @cached_property
+    def archives(self) -> SqlArchives:
+        """Finished exports."""
+        return SqlArchives(self.connection, self.tenant_id)
+
+    @cached_property
+    def restores(self) -> SqlRestores:
+        """What previews and executions keep beside the ledger."""
+        return SqlRestores(self.connection, self.tenant_id, self.ledger)
 
 
 class SqlUnitOfWork:

@@ -211,6 +211,19 @@ def upgrade() -> None:
         postgresql_where=sa.text("refused_code IS NULL"),
     )
     op.create_table(
+        "snapshots",
+        sa.Column("tenant_id", sa.UUID(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.Column("raw_bytes", sa.Integer(), nullable=False),
+        sa.Column(
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+        ),
+        sa.CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_snapshots_sha256")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_snapshots_tenant_id")),
+        sa.PrimaryKeyConstraint("tenant_id", "sha256", name=op.f("pk_snapshots")),
+    )
+    op.create_table(
         "policies",
         sa.Column("tenant_id", sa.UUID(), nullable=False),
         sa.Column("id", sa.UUID(), nullable=False),
@@ -225,6 +238,16 @@ def upgrade() -> None:
             "last_seen_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
         sa.Column("missing_since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("snapshot_sha256", sa.Text(), nullable=True),
+        sa.Column("captured_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "(snapshot_sha256 IS NULL) = (captured_at IS NULL)", name=op.f("ck_policies_capture_is_whole")
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "snapshot_sha256"],
+            ["snapshots.tenant_id", "snapshots.sha256"],
+            name=op.f("fk_policies_tenant_id_snapshot_sha256"),
+        ),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_policies_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_policies")),
         sa.UniqueConstraint(
@@ -244,19 +267,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_run_watchers_tenant_id")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_run_watchers_user_id")),
         sa.PrimaryKeyConstraint("tenant_id", "run_type", "run_id", "user_id", name=op.f("pk_run_watchers")),
-    )
-    op.create_table(
-        "snapshots",
-        sa.Column("tenant_id", sa.UUID(), nullable=False),
-        sa.Column("sha256", sa.Text(), nullable=False),
-        sa.Column("content", sa.LargeBinary(), nullable=False),
-        sa.Column("raw_bytes", sa.Integer(), nullable=False),
-        sa.Column(
-            "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
-        ),
-        sa.CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_snapshots_sha256")),
-        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_snapshots_tenant_id")),
-        sa.PrimaryKeyConstraint("tenant_id", "sha256", name=op.f("pk_snapshots")),
     )
     op.create_table(
         "backup_items",
@@ -603,6 +613,7 @@ def upgrade() -> None:
         sa.Column(
             "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
+        sa.CheckConstraint("id = run_id", name=op.f("ck_archives_has_the_id_of_its_run")),
         sa.ForeignKeyConstraint(
             ["tenant_id", "run_id"],
             ["bulk_operation_runs.tenant_id", "bulk_operation_runs.id"],
@@ -733,7 +744,7 @@ def upgrade() -> None:
         sa.Column("content", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
             ["tenant_id", "archive_id"],
-            ["archives.tenant_id", "archives.id"],
+            ["bulk_operation_runs.tenant_id", "bulk_operation_runs.id"],
             name=op.f("fk_archive_chunks_tenant_id_archive_id"),
             ondelete="CASCADE",
         ),
@@ -806,9 +817,9 @@ def downgrade() -> None:
     )
     op.drop_table("bulk_operation_runs")
     op.drop_table("backup_items")
-    op.drop_table("snapshots")
     op.drop_table("run_watchers")
     op.drop_table("policies")
+    op.drop_table("snapshots")
     op.drop_index("ix_outbox_due", table_name="outbox", postgresql_where=sa.text("refused_code IS NULL"))
     op.drop_table("outbox")
     op.drop_index(
