@@ -1,0 +1,385 @@
+"""How a message ends: acked after its effect, tried again, parked or dead-lettered, and never lost in between."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import uuid4
+
+import pytest
+from aio_pika.exceptions import ChannelPreconditionFailed
+from faststream.rabbit import RabbitBroker, RabbitQueue
+
+from shared.contracts.base import Contract
+from shared.contracts.catalogue import encode
+from shared.contracts.names import MessageType, Queue, ServiceName
+from shared.contracts.work import WakeUp
+from shared.domain.errors import LeaseLost, PermanentError, PoisonMessage, SafeCode, TransientError
+from shared.domain.runs import Lane, RunType
+from shared.messaging.connection import client_name, user_of
+from shared.messaging.envelope import Envelope
+from shared.messaging.intake import Intake
+from shared.messaging.publisher import ConfirmedPublisher
+from shared.messaging.topology import RETRY_TIERS
+from tests.support.rabbit import PATIENCE, Rabbit, eventually
+
+QUEUE = Queue.RESTORE_INTERACTIVE
+Handle = Callable[[WakeUp, Envelope], Awaitable[None]]
+Subscribe = Callable[[Handle], Awaitable[Intake]]
+
+
+def a_wake_up() -> WakeUp:
+    return WakeUp(tenant_id=uuid4(), run_type=RunType.RESTORE, run_id=uuid4(), lane=Lane.INTERACTIVE)
+
+
+class Recorder:
+    """A handler that keeps what it gets and raises what it is told to."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.got: asyncio.Queue[tuple[Contract, Envelope]] = asyncio.Queue()
+        self._errors = list(errors)
+
+    async def __call__(self, message: Contract, envelope: Envelope) -> None:
+        self.got.put_nowait((message, envelope))
+        if self._errors:
+            raise self._errors.pop(0)
+
+    async def next(self) -> tuple[Contract, Envelope]:
+        async with asyncio.timeout(PATIENCE):
+            return await self.got.get()
+
+
+@pytest.fixture
+async def intake(rabbit: Rabbit, publisher: ConfirmedPublisher) -> AsyncIterator[Intake]:
+    """A restore worker's intake, not started."""
+    intake = Intake(rabbit.amqp_url, ServiceName.RESTORE, publisher, graceful_timeout=5)
+    yield intake
+    await intake.stop()
+
+
+@pytest.fixture
+def subscribe(intake: Intake) -> Subscribe:
+    """Start consuming with a handler."""
+
+    async def start(handle: Handle) -> Intake:
+        intake.subscriber(QUEUE, WakeUp, prefetch=2)(handle)
+        await intake.start()
+        return intake
+
+    return start
+
+
+async def send(rabbit: Rabbit, body: bytes, **properties: object) -> None:
+    await rabbit.publish("work", QUEUE, body, **({"type": MessageType.WAKE_UP} | properties))
+
+
+async def test_a_handler_gets_the_message_and_its_envelope(rabbit: Rabbit, subscribe: Subscribe) -> None:
+    recorder, wake_up, tenant = Recorder(), a_wake_up(), uuid4()
+    await subscribe(recorder)
+    user = user_of(rabbit.amqp_url)
+    headers = {"tenantid": str(tenant), "causationid": "cause", "traceparent": "00-1-2-01"}
+
+    await send(rabbit, encode(wake_up), message_id="w-1", correlation_id="run", user_id=user, headers=headers)
+
+    message, envelope = await recorder.next()
+    assert message == wake_up
+    assert (envelope.message_id, envelope.correlation_id, envelope.causation_id) == ("w-1", "run", "cause")
+    assert (envelope.user_id, envelope.tenant_id, envelope.type) == (user, tenant, MessageType.WAKE_UP)
+    assert (envelope.queue, envelope.exchange, envelope.routing_key) == (QUEUE, "work", QUEUE)
+    assert (envelope.redelivered, envelope.attempt) == (False, 1)
+    assert envelope.headers["traceparent"] == "00-1-2-01"
+
+
+async def test_an_ack_follows_the_handler(rabbit: Rabbit, subscribe: Subscribe) -> None:
+    recorder = Recorder()
+    intake = await subscribe(recorder)
+    await send(rabbit, encode(a_wake_up()))
+    await recorder.next()
+
+    await intake.stop()
+
+    assert await rabbit.depth(QUEUE) == 0
+    assert await rabbit.depth("restore.dead") == 0
+
+
+WAKE_UP = json.loads(encode(a_wake_up()))
+
+
+@pytest.mark.parametrize(
+    ("body", "properties", "code", "field"),
+    [
+        (b"{nonsense", {}, SafeCode.MESSAGE_UNDECODABLE, None),
+        (b"\xff\xfe", {}, SafeCode.MESSAGE_UNDECODABLE, None),
+        (b"[" * 5000, {}, SafeCode.MESSAGE_UNDECODABLE, None),
+        (json.dumps(WAKE_UP | {"lane": "fast"}).encode(), {}, SafeCode.MESSAGE_UNDECODABLE, "lane"),
+        (json.dumps(WAKE_UP | {"version": 2}).encode(), {}, SafeCode.MESSAGE_UNKNOWN_VERSION, "version"),
+        (b"{}", {"type": "reinstate.run.wake_up.v9"}, SafeCode.MESSAGE_UNKNOWN_VERSION, "type"),
+        (b"{}", {"type": MessageType.RUN_EVENT}, SafeCode.MESSAGE_UNKNOWN_VERSION, "type"),
+        (b"{}", {"type": None}, SafeCode.MESSAGE_UNKNOWN_VERSION, "type"),
+        (b" " * 65537, {}, SafeCode.MESSAGE_TOO_LARGE, None),
+    ],
+    ids=[
+        "no JSON",
+        "no text",
+        "deep",
+        "bad value",
+        "version 2",
+        "unknown type",
+        "foreign type",
+        "no type",
+        "64 KiB + 1",
+    ],
+)
+async def test_what_cannot_be_read_is_parked_with_a_reason_and_the_rest_goes_on(
+    rabbit: Rabbit, subscribe: Subscribe, body: bytes, properties: dict[str, object], code: SafeCode, field: str | None
+) -> None:
+    recorder, good = Recorder(), a_wake_up()
+    await subscribe(recorder)
+
+    await send(rabbit, body, message_id="bad", correlation_id="run", **properties)
+    await send(rabbit, encode(good), message_id="good")
+
+    parked = await rabbit.take("restore.parked")
+    assert (parked.body, parked.message_id, parked.correlation_id) == (body, "bad", "run")
+    assert parked.headers["x-reinstate-reason"] == code
+    assert parked.headers.get("x-reinstate-field") == field
+    assert parked.headers["x-reinstate-exchange"] == "work"
+    assert parked.headers["x-reinstate-routing-key"] == QUEUE
+    assert parked.headers["x-reinstate-queue"] == QUEUE
+    assert (await recorder.next())[0] == good
+
+
+async def test_a_message_without_an_id_is_parked(rabbit: Rabbit, subscribe: Subscribe) -> None:
+    """FastStream would invent a new id with every delivery, and nobody would notice a repetition."""
+    await subscribe(Recorder())
+    message = {
+        "properties": {"type": MessageType.WAKE_UP},
+        "routing_key": QUEUE,
+        "payload": encode(a_wake_up()).decode(),
+    }
+
+    await rabbit.api("POST", "/api/exchanges/{vhost}/work/publish", message | {"payload_encoding": "string"})
+
+    parked = await rabbit.take("restore.parked")
+    assert parked.headers["x-reinstate-reason"] == SafeCode.MESSAGE_ID_MISSING
+
+
+async def test_a_transient_failure_comes_back_later_as_the_same_message(rabbit: Rabbit, subscribe: Subscribe) -> None:
+    await rabbit.change_policy("retry.5s", message_ttl=20)
+    recorder, wake_up = Recorder(TransientError(SafeCode.SERVICE_UNAVAILABLE)), a_wake_up()
+    await subscribe(recorder)
+
+    await send(rabbit, encode(wake_up), message_id="again", correlation_id="run", user_id=user_of(rabbit.amqp_url))
+
+    first, second = await recorder.next(), await recorder.next()
+    assert first[0] == second[0] == wake_up
+    assert (first[1].attempt, second[1].attempt) == (1, 2)
+    assert second[1].message_id == "again"
+    assert second[1].user_id == first[1].user_id == user_of(rabbit.amqp_url)
+    assert (second[1].exchange, second[1].routing_key, second[1].queue) == ("work", QUEUE, QUEUE)
+    assert second[1].headers["x-reinstate-reason"] == SafeCode.SERVICE_UNAVAILABLE
+
+
+async def test_after_the_last_tier_a_message_is_dead_with_a_reason(rabbit: Rabbit, subscribe: Subscribe) -> None:
+    for tier in RETRY_TIERS:
+        await rabbit.change_policy(tier.queue, message_ttl=20)
+    recorder = Recorder(*[TransientError(SafeCode.SERVICE_UNAVAILABLE) for _ in range(9)])
+    await subscribe(recorder)
+
+    await send(rabbit, encode(a_wake_up()), message_id="tired")
+
+    dead = await rabbit.take("restore.dead")
+    assert dead.message_id == "tired"
+    assert dead.headers["x-reinstate-reason"] == SafeCode.MESSAGE_RETRIES_EXHAUSTED
+    assert dead.headers["x-reinstate-exchange"] == "work"
+    assert [(await recorder.next())[1].attempt for _ in range(recorder.got.qsize())] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("error", "queue", "reason"),
+    [
+        (RuntimeError("a defect"), "restore.dead", None),
+        (PermanentError(SafeCode.OPERATION_UNKNOWN), "restore.dead", SafeCode.OPERATION_UNKNOWN),
+        (PoisonMessage(SafeCode.REQUEST_INVALID), "restore.parked", SafeCode.REQUEST_INVALID),
+    ],
+    ids=["defect", "permanent", "poison"],
+)
+async def test_a_failure_that_time_does_not_heal_leaves_the_queue(
+    rabbit: Rabbit, subscribe: Subscribe, error: Exception, queue: str, reason: str | None
+) -> None:
+    await subscribe(Recorder(error))
+
+    await send(rabbit, encode(a_wake_up()), message_id="broken")
+
+    message = await rabbit.take(queue)
+    assert message.message_id == "broken"
+    assert message.headers.get("x-reinstate-reason") == reason
+
+
+async def test_a_lost_lease_ends_the_message(rabbit: Rabbit, subscribe: Subscribe) -> None:
+    """The new owner of the run goes on; nobody has to look at this."""
+    recorder = Recorder(LeaseLost())
+    intake = await subscribe(recorder)
+    await send(rabbit, encode(a_wake_up()))
+    await recorder.next()
+
+    await intake.stop()
+
+    depths = [await rabbit.depth(queue) for queue in (QUEUE, "restore.dead", "restore.parked")]
+    assert depths == [0, 0, 0]
+
+
+async def test_what_cannot_be_handed_over_is_dead_lettered_by_the_broker(
+    rabbit: Rabbit, publisher: ConfirmedPublisher, subscribe: Subscribe
+) -> None:
+    await subscribe(Recorder())
+    await publisher.stop()
+
+    await send(rabbit, b"{nonsense", message_id="bad")
+
+    assert (await rabbit.take("restore.dead")).message_id == "bad"
+
+
+async def test_a_cut_connection_cancels_the_handler_and_the_message_comes_again(
+    rabbit: Rabbit, subscribe: Subscribe
+) -> None:
+    cancelled = asyncio.Event()
+    recorder = Recorder()
+
+    async def hang_once(wake_up: WakeUp, envelope: Envelope) -> None:
+        await recorder(wake_up, envelope)
+        if not envelope.redelivered:
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
+
+    await subscribe(hang_once)
+    await send(rabbit, encode(a_wake_up()), message_id="cut")
+    first = await recorder.next()
+
+    await rabbit.cut(f"{client_name(ServiceName.RESTORE)}/consume")
+
+    again = await recorder.next()
+    assert cancelled.is_set()
+    assert (first[1].redelivered, again[1].redelivered) == (False, True)
+    assert again[1].message_id == "cut"
+
+
+async def test_stopping_finishes_what_runs_and_leaves_the_rest_untouched(rabbit: Rabbit, intake: Intake) -> None:
+    """FastStream alone would swallow the second message and bring it back with a delivery on its count."""
+    started, finish, finished = asyncio.Event(), asyncio.Event(), []
+
+    async def handle(wake_up: WakeUp, envelope: Envelope) -> None:
+        started.set()
+        await finish.wait()
+        finished.append(envelope.message_id)
+
+    intake.subscriber(QUEUE, WakeUp, prefetch=1)(handle)
+    await intake.start()
+    await send(rabbit, encode(a_wake_up()), message_id="running")
+    async with asyncio.timeout(PATIENCE):
+        await started.wait()
+    await send(rabbit, encode(a_wake_up()), message_id="waiting")
+
+    stopping = asyncio.create_task(intake.stop())
+
+    async def waiting_for_the_handler() -> bool:
+        return not any(subscriber.running for subscriber in intake.broker.subscribers)
+
+    await eventually(waiting_for_the_handler)
+    finish.set()
+    await stopping
+    left = await rabbit.take(QUEUE)
+    assert finished == ["running"]
+    assert (left.message_id, left.redelivered) == ("waiting", False)
+    assert not left.headers.get("x-delivery-count")
+
+
+async def test_prefetch_is_the_number_of_handlers_at_a_time(rabbit: Rabbit, intake: Intake) -> None:
+    running, most, gate = 0, 0, asyncio.Semaphore(0)
+    full = asyncio.Event()
+
+    async def handle(wake_up: WakeUp, envelope: Envelope) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        if running == 3:
+            full.set()
+        await gate.acquire()
+        running -= 1
+
+    for number in range(6):
+        await send(rabbit, encode(a_wake_up()), message_id=f"m{number}")
+    intake.subscriber(QUEUE, WakeUp, prefetch=3)(handle)
+    await intake.start()
+    async with asyncio.timeout(PATIENCE):
+        await full.wait()
+    assert await rabbit.depth(QUEUE) == 3
+    for _ in range(6):
+        gate.release()
+
+    async def empty() -> bool:
+        return await rabbit.depth(QUEUE) == 0 and running == 0
+
+    await eventually(empty)
+    assert most == 3
+
+
+async def test_a_sender_cannot_have_answers_sent_where_it_likes(rabbit: Rabbit, subscribe: Subscribe) -> None:
+    recorder = Recorder()
+    intake = await subscribe(recorder)
+    await send(rabbit, encode(a_wake_up()), reply_to="bulk.interactive")
+    await recorder.next()
+
+    await intake.stop()
+
+    assert await rabbit.depth("bulk.interactive") == 0
+
+
+async def test_an_outsider_cannot_claim_another_user_through_headers(rabbit: Rabbit, subscribe: Subscribe) -> None:
+    """Only our own publisher is believed about who sent a message first."""
+    await rabbit.change_policy("retry.5s", message_ttl=20)
+    recorder = Recorder(TransientError(SafeCode.SERVICE_UNAVAILABLE))
+    await subscribe(recorder)
+
+    await send(rabbit, encode(a_wake_up()), headers={"x-reinstate-user-id": "admin", "x-reinstate-exchange": "x"})
+
+    first, second = await recorder.next(), await recorder.next()
+    assert (first[1].user_id, first[1].exchange) == (None, "work")
+    assert (second[1].user_id == "admin", second[1].exchange) == (False, "work")
+
+
+async def test_the_client_s_default_queue_would_not_fit_ours(rabbit: Rabbit) -> None:
+    """Why queues are only looked up: FastStream declares classic ones, even where a quorum queue is."""
+    async with RabbitBroker(rabbit.amqp_url, logger=None) as broker:
+        with pytest.raises(ChannelPreconditionFailed):
+            await broker.declare_queue(RabbitQueue(QUEUE))
+
+
+async def test_every_replica_sees_every_event_on_its_live_feed(rabbit: Rabbit, publisher: ConfirmedPublisher) -> None:
+    recorders = [Recorder(), Recorder()]
+    intakes = [Intake(rabbit.amqp_url, ServiceName.DISPATCHER, publisher) for _ in recorders]
+    for number, (intake, recorder) in enumerate(zip(intakes, recorders, strict=True)):
+        intake.live_feed(f"replica-{number}", prefetch=10)(recorder)
+        await intake.start()
+    event = {
+        "kind": "progress",
+        "tenant_id": str(uuid4()),
+        "run_type": "restore_run",
+        "run_id": str(uuid4()),
+        "operation": "restore.preview",
+        "status": "running",
+        "sequence": 3,
+        "counts": {},
+        "occurred_at": "2026-01-02T03:04:05Z",
+    }
+
+    await rabbit.publish("events", "restore_run.progress", b"{nonsense", type=MessageType.RUN_EVENT)
+    await rabbit.publish("events", "restore_run.progress", json.dumps(event).encode(), type=MessageType.RUN_EVENT)
+
+    seen = [(await recorder.next())[0] for recorder in recorders]
+    for intake in intakes:
+        await intake.stop()
+    assert seen[0] == seen[1]
+    assert seen[0].model_dump()["sequence"] == 3
