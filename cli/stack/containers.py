@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
 
 ENGINE_PATIENCE_S = 2
+DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 START_PATIENCE_S = 90.0
 NAME = "reinstate"
 AMQP_PORT, MANAGEMENT_PORT, METRICS_PORT, DATABASE_PORT = 5672, 15672, 15692, 5432
@@ -125,7 +127,22 @@ def _wait(started: Containers) -> Containers:
     return started
 
 
+def _somebody_listens() -> bool:
+    """Asked first: docker's client takes long to load, and leaves its socket open when nobody answers."""
+    host = os.environ.get("DOCKER_HOST") or DEFAULT_ENGINE
+    if not host.startswith("unix://"):
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(host.removeprefix("unix://"))
+        except OSError:
+            return False
+    return True
+
+
 def _client() -> "DockerClient":
+    if not _somebody_listens():
+        raise StackError("no Docker engine answers")
     try:
         import docker  # noqa: PLC0415 - comes with the development requirement testcontainers
     except ModuleNotFoundError:

@@ -3,20 +3,36 @@
 A killed process runs no clean-up of its own, and its servers have sessions of their own; so somebody must watch.
 """
 
+import os
+import select
 import sys
-from contextlib import suppress
+import time
 from pathlib import Path
 
-import psutil
-
+from cli.stack import processes
 from cli.stack.lifecycle import RUN_ROOT, down
+
+LOOK_EVERY_S = 0.5
 
 
 def watch(root: Path, owner_pid: int) -> None:
     """Block until the owner has ended, then stop the stack; a temporary one is deleted."""
-    with suppress(psutil.NoSuchProcess):
-        psutil.Process(owner_pid).wait()
+    wait_for_end(owner_pid)
     down(root, delete=RUN_ROOT.fullmatch(root.name) is not None)
+
+
+def wait_for_end(pid: int) -> None:
+    """Block until the process has ended; one that ended and was not collected by its parent has ended, too."""
+    if not hasattr(os, "pidfd_open"):
+        while processes.is_alive(pid):
+            time.sleep(LOOK_EVERY_S)
+        return
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    with os.fdopen(handle, "rb") as watched:
+        select.select([watched], [], [])
 
 
 if __name__ == "__main__":

@@ -11,12 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import psutil
-
 from cli.stack import admin, containers, install, places, postgres, processes, state
 from cli.stack.choice import Kind, Surroundings, choose
 from cli.stack.private import start_private, stop_private
 
+SETTINGS = ("REINSTATE_STACK", "AMQP_URL", "DATABASE_URL", "RABBITMQ_MANAGEMENT_URL")
 RUN_ROOT = re.compile(r"run-(\d+)-[0-9a-f]+")
 
 
@@ -101,9 +100,10 @@ def up(root: Path | None = None, *, owner_pid: int | None = None) -> Stack:
     With an owner it is stopped, and a temporary root deleted, when that process ends.
     What a killed predecessor left in the root is ended first. Raises StackError.
     """
-    kind = choose(os.environ, look_around(os.environ))
+    settings = {name: os.environ[name] for name in SETTINGS if name in os.environ}
+    kind = choose(settings, look_around(settings))
     if kind is Kind.EXTERNAL:
-        return Stack(_external(os.environ))
+        return Stack(_external(settings))
     root = root or places.standing_root()
     user = places.server_user()
     places.prepare_root(root, user)
@@ -159,7 +159,7 @@ def sweep() -> None:
     base = places.base_folder()
     for root in base.glob("run-*") if base.exists() else ():
         found = RUN_ROOT.fullmatch(root.name)
-        if found and not psutil.pid_exists(int(found.group(1))):
+        if found and not processes.is_alive(int(found.group(1))):
             down(root, delete=True)
 
 
@@ -167,21 +167,12 @@ def look_around(settings: Mapping[str, str]) -> Surroundings:
     """What this machine offers, without starting or installing anything."""
     engine = images = False
     may_use_engine = settings.get("REINSTATE_STACK", "auto") in {"auto", Kind.CONTAINERS}
-    if (
-        may_use_engine
-        and not (settings.get("AMQP_URL") or settings.get("DATABASE_URL"))
-        and _engine_is_likely(settings)
-    ):
+    if may_use_engine and not (settings.get("AMQP_URL") or settings.get("DATABASE_URL")):
         engine, images = containers.look_for_engine()
     rabbitmq = install.find_rabbitmq() is not None or install.can_install()
     return Surroundings(
         private_programs=rabbitmq and postgres.find_postgres() is not None, docker_engine=engine, docker_images=images
     )
-
-
-def _engine_is_likely(settings: Mapping[str, str]) -> bool:
-    """Asking costs a slow import, so it is spared where there is no address to ask at."""
-    return bool(settings.get("DOCKER_HOST")) or Path("/var/run/docker.sock").exists()
 
 
 def _external(settings: Mapping[str, str]) -> state.State:

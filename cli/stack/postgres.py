@@ -99,8 +99,7 @@ class Postgres:
         shutil.rmtree(making, ignore_errors=True)
         password_file = self.home / "initdb-password"
         write_private(password_file, self.password + "\n", self.user)
-        # On loopback a plain password is not weaker than SCRAM, and it saves its 15 ms of hashing per connection.
-        arguments = ["-U", ROLE, f"--pwfile={password_file}", "--auth=password", "-E", "UTF8", "--no-sync"]
+        arguments = ["-U", ROLE, f"--pwfile={password_file}", "--auth=scram-sha-256", "-E", "UTF8", "--no-sync"]
         command = [str(self.programs / "initdb"), "-D", str(making), *arguments, *_locale(self.programs)]
         self._run(command, self.home / "initdb.log")
         password_file.unlink()

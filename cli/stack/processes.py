@@ -101,6 +101,14 @@ def kill_all(root: Path) -> None:
         stop(found, signal.SIGKILL, 1)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that waits to be collected by its parent does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def now() -> float:
     """Seconds of a clock that never goes back."""
     return time.monotonic()

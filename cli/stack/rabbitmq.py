@@ -109,7 +109,7 @@ class RabbitMQ:
         server_folder(self.home, self.user)
         for folder in ("data", "log", "generated"):
             server_folder(self.home / folder, self.user)
-        write_private(self.home / "advanced.config", self._configuration(ports), self.user)
+        write_private(self.home / "rabbitmq.conf", self._configuration(ports), self.user)
         write_private(self.home / "enabled_plugins", PLUGINS, self.user)
         cookie = self.home / ".erlang.cookie"
         if not cookie.exists():  # a running node's cookie must not change under it
@@ -117,19 +117,19 @@ class RabbitMQ:
             write_private(cookie, letters, self.user, mode=0o400)
 
     def _configuration(self, ports: dict[str, int]) -> str:
-        """Erlang terms instead of rabbitmq.conf: no schema is translated, which saves a second at each start."""
-        return f"""[
-  {{rabbit, [
-    {{tcp_listeners, [{{"127.0.0.1", {ports["amqp"]}}}]}},
-    {{heartbeat, 10}},
-    {{default_user, <<"{USER}">>}},
-    {{default_pass, <<"{self.password}">>}},
-    {{loopback_users, [<<"guest">>, <<"{USER}">>]}}
-  ]}},
-  {{rabbitmq_management, [{{tcp_config, [{{ip, "127.0.0.1"}}, {{port, {ports["management"]}}}]}}]}},
-  {{rabbitmq_prometheus, [{{tcp_config, [{{ip, "127.0.0.1"}}, {{port, {ports["metrics"]}}}]}}]}}
-].
-"""
+        lines = [
+            f"listeners.tcp.1 = 127.0.0.1:{ports['amqp']}",
+            "heartbeat = 10",
+            f"default_user = {USER}",
+            f"default_pass = {self.password}",
+            "loopback_users.guest = true",
+            f"loopback_users.{USER} = true",
+            "management.tcp.ip = 127.0.0.1",
+            f"management.tcp.port = {ports['management']}",
+            "prometheus.tcp.ip = 127.0.0.1",
+            f"prometheus.tcp.port = {ports['metrics']}",
+        ]
+        return "\n".join([*lines, ""])
 
     def _complain(self, words: str) -> None:
         if any(sign in words.lower() for sign in TAKEN):
