@@ -8,9 +8,10 @@ declaration or its key and leaves its arguments as they are. Payloads that JSON 
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
+from unicodedata import category
 
 import jsonpatch
 import rfc8785
@@ -50,6 +51,8 @@ TARGET_DEFAULTS = {
     "deviceAndAppManagementAssignmentFilterId": NO_ID,
     "deviceAndAppManagementAssignmentFilterType": "none",
 }
+LONGEST_ID = 256  # characters
+UNPRINTABLE = "\ufffd"
 SAFE_INTEGER = 2**53 - 1  # beyond it, readers of JSON disagree about the value
 
 
@@ -78,14 +81,14 @@ def restorable_body(policy_type: PolicyType | str, payload: Json) -> Json:
     be replayed.
     """
     one = declaration(policy_type)
-    if has_masked_secret(payload):
-        raise PermanentError(SafeCode.RESTORE_SECRET_UNAVAILABLE, policy_type=one.key)
     try:
+        if has_masked_secret(payload):
+            raise PermanentError(SafeCode.RESTORE_SECRET_UNAVAILABLE, policy_type=one.key)
         body: Json = _plain(payload)
+        for path in (*COMMON_SERVER_KEYS, *one.server_keys, *SECRET_KEYS, "assignments"):
+            remove(body, path)
     except RecursionError:
         raise PermanentError(SafeCode.POLICY_NOT_CANONICAL, policy_type=one.key, reason="too_deep") from None
-    for path in (*COMMON_SERVER_KEYS, *one.server_keys, *SECRET_KEYS, "assignments"):
-        remove(body, path)
     return body
 
 
@@ -96,7 +99,7 @@ def has_masked_secret(payload: Json) -> bool:
     return SECRET_SETTING in values_at(payload, "**.@odata.type")
 
 
-def normalised_assignments(assignments: Iterable[Json]) -> list[Json]:
+def normalised_assignments(assignments: Iterable[Mapping[str, Any]]) -> list[Json]:
     """Return who gets the policy and how, sorted and without repetitions; ids and origins are the service's."""
     kept = []
     for assignment in assignments:
@@ -121,14 +124,24 @@ def natural_key(policy_type: PolicyType | str, payload: Json) -> str:
     """
     one = declaration(policy_type)
     parts = [bare_type(payload.get("@odata.type"))] if one.polymorphic else []
-    parts.append(display_name(one, payload))
+    parts.append(_name(one, payload))
     parts += [str(_flags_in_order(payload.get(name) or "")) for name in one.natural_fields]
     return json.dumps(parts, separators=(",", ":"))
 
 
+def is_plain_id(value: str) -> bool:
+    """Tell whether an id can be stored and be one segment of a path: short printable ASCII that is not only dots."""
+    return value.isascii() and value.isprintable() and bool(value.strip(". ")) and len(value) <= LONGEST_ID
+
+
 def display_name(policy_type: PolicyType | str, payload: Json) -> str:
-    """Return the object's name as people know it; empty if it has none."""
-    value = payload.get(declaration(policy_type).name_field)
+    """Return the object's name, fit to be stored and shown: control characters are replaced. Empty if it has none."""
+    name = _name(declaration(policy_type), payload)
+    return "".join(UNPRINTABLE if category(character) in ("Cc", "Cs") else character for character in name)
+
+
+def _name(one: PolicyType, payload: Json) -> str:
+    value = payload.get(one.name_field)
     return value if isinstance(value, str) else ""
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.connectors.folder.files import read_object
-from shared.connectors.normalise import display_name, natural_key
+from shared.connectors.normalise import display_name, is_plain_id, natural_key
 from shared.connectors.policy_types import PolicyType, recognise
 from shared.connectors.port import Json, PolicyRef
 from shared.domain.errors import PermanentError, ReinstateError, SafeCode
@@ -75,7 +75,7 @@ def scan(path: str | Path) -> ScanReport:
 def load(root: Path, name: str) -> tuple[PolicyType, Json]:
     """Read one file of the folder and tell its type. Raises `PermanentError` with the reason why it is no policy."""
     path = root / name
-    if not path.resolve().is_relative_to(root.resolve()):
+    if not _inside(root, path):
         raise PermanentError(SafeCode.FOLDER_FILE_OUTSIDE)
     if path.suffix.lower() != ".json" or path.is_dir():
         raise PermanentError(SafeCode.FOLDER_NOT_JSON)
@@ -95,16 +95,23 @@ def _names(root: Path) -> Iterator[str]:
     for folder, folders, files in os.walk(root):
         here = Path(folder)
         linked = [here / name for name in folders if (here / name).is_symlink()]
-        outside = [link for link in linked if not link.resolve().is_relative_to(root.resolve())]
+        outside = [link for link in linked if not _inside(root, link)]
         found += [here / name for name in files if name.lower().endswith(SUFFIXES)] + outside
     yield from sorted(path.relative_to(root).as_posix() for path in found)
+
+
+def _inside(root: Path, path: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # a link that leads to itself
+        return False
 
 
 def _ref(one: PolicyType, payload: Json, name: str, taken: set[tuple[str, str]]) -> PolicyRef:
     """Name the object by its own id, else by the one in the file's name, else by the file's place in the folder."""
     own = payload.get("id")
     in_name = _ID_IN_NAME.search(Path(name).stem)
-    remote_id = own if isinstance(own, str) and own else in_name[1] if in_name else ""
+    remote_id = own if isinstance(own, str) and is_plain_id(own) else in_name[1] if in_name else ""
     if not remote_id or (one.key, remote_id) in taken:
         remote_id = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return PolicyRef(one.key, remote_id, display_name(one, payload), natural_key(one, payload))

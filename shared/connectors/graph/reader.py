@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from shared.connectors.graph.answers import Subject, bad_answer
 from shared.connectors.graph.calls import ReadCalls
-from shared.connectors.normalise import display_name, natural_key
+from shared.connectors.normalise import display_name, is_plain_id, natural_key
 from shared.connectors.policy_types import PolicyType
 from shared.connectors.policy_types import policy_type as declared
 from shared.connectors.port import CallTag, Json, PolicyRef, RemotePolicy
@@ -65,7 +65,7 @@ def object_path(one: PolicyType, remote_id: str) -> str:
 def ref_of(one: PolicyType, payload: Json) -> PolicyRef:
     """Return the reference of an object as the service showed it."""
     remote_id = payload.get("id")
-    if not isinstance(remote_id, str) or not remote_id.strip("."):
+    if not isinstance(remote_id, str) or not is_plain_id(remote_id):
         raise bad_answer(Subject.OBJECT, policy_type=one.key, field="id")
     return PolicyRef(one.key, remote_id, display_name(one, payload), natural_key(one, payload))
 

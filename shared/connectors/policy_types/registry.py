@@ -56,7 +56,8 @@ def recognise(payload: Json, folders: Sequence[str] = ()) -> PolicyType | None:
     """Tell which type an exported object is of; None when nothing says so for certain.
 
     Asked in this order: `@odata.type`, the collection in `@odata.context` (or `@odata.id`), and, for an object without
-    `@odata.type`, the names of the `folders` it was found in, innermost last.
+    `@odata.type`, the innermost of the `folders` it was found in. A polymorphic type is never told by a folder: without
+    `@odata.type` it could not be restored.
     """
     named = bare_type(payload.get("@odata.type"))
     collections = _collections(payload)
@@ -64,7 +65,7 @@ def recognise(payload: Json, folders: Sequence[str] = ()) -> PolicyType | None:
     for matches in (
         [one for one in candidates if named in one.odata_types],
         [one for one in candidates if one.collection in collections],
-        [one for one in candidates if not named and _in_folder(one, folders)],
+        [one for one in candidates if not named and not one.polymorphic and _in_folder(one, folders)],
     ):
         if len(matches) == 1:
             return matches[0]
@@ -78,8 +79,8 @@ def _collections(payload: Json) -> tuple[str, ...]:
 
 
 def _in_folder(one: PolicyType, folders: Sequence[str]) -> bool:
-    """Compare the innermost folder that any type knows; letter case and spaces do not count."""
-    return any(_plain(folder) in {_plain(name) for name in one.folders} for folder in folders[-2:])
+    """Compare the innermost folder; letter case and spaces do not count."""
+    return any(_plain(folder) in {_plain(name) for name in one.folders} for folder in folders[-1:])
 
 
 def _plain(name: str) -> str:

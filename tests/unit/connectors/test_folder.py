@@ -68,6 +68,7 @@ def test_a_broken_file_is_named_with_its_reason_and_the_rest_goes_on(tmp_path: P
     (root / "linked.json").mkdir()
     (root / "away").symlink_to(tmp_path, target_is_directory=True)
     os.mkfifo(root / "pipe.json")
+    (root / "loop.json").symlink_to(root / "loop.json")
     (root / "gone.json").symlink_to(root / "nowhere.json")
 
     report = scan(root)
@@ -82,6 +83,7 @@ def test_a_broken_file_is_named_with_its_reason_and_the_rest_goes_on(tmp_path: P
         "latin.json": SafeCode.FOLDER_NOT_JSON,
         "link.json": SafeCode.FOLDER_FILE_OUTSIDE,
         "list.json": SafeCode.FOLDER_NOT_A_POLICY,
+        "loop.json": SafeCode.FOLDER_FILE_OUTSIDE,
         "nameless.json": SafeCode.FOLDER_NOT_A_POLICY,
         "nan.json": SafeCode.FOLDER_NOT_JSON,
         "pipe.json": SafeCode.FOLDER_FILE_UNREADABLE,
@@ -113,6 +115,15 @@ def test_an_export_without_ids_is_named_by_file_and_keeps_the_name(tmp_path: Pat
     assert first.ref.remote_id == given
     assert second.ref.remote_id == scan(tmp_path).policies[1].ref.remote_id
     assert len(second.ref.remote_id) == 32
+
+
+def test_an_id_or_a_name_that_cannot_be_stored_is_made_harmless(tmp_path: Path) -> None:
+    put(tmp_path, "one.json", json.dumps(FILTER | {"id": "../x\x00", "displayName": "a\x00b\ud800"}).encode())
+    [policy] = scan(tmp_path).policies
+    assert policy.ref.remote_id.isalnum()
+    assert policy.ref.display_name == "a\ufffdb\ufffd"
+    assert policy.ref.natural_key.isascii()
+    assert "\x00" not in policy.ref.natural_key
 
 
 def test_two_files_with_one_id_stay_two_policies(tmp_path: Path) -> None:
