@@ -61,7 +61,9 @@ def create_app(settings: SimulatorSettings, clock: Clock | None = None) -> Starl
 def serve(settings: SimulatorSettings, announce: Callable[[str], None] = print) -> None:
     """Listen until a signal ends it; `announce` gets one line of JSON with the address as soon as it listens."""
     app = create_app(settings)
-    listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # asyncio turns Nagle's delay (40 ms an answer) off only where the protocol is named
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((settings.host, settings.port))
     config = uvicorn.Config(

@@ -29,7 +29,8 @@ def load_into(tenant: Tenant) -> list[StoredObject]:
 def write_folder(target: Path) -> int:
     """Write the sample as IntuneManagement would export it: a folder per kind, UTF-16 with a byte order mark.
 
-    App protection files are UTF-8, as found in the field. Returns the number of files.
+    App protection files are UTF-8, as found in the field. `target` should be empty: a file that is there is not
+    overwritten, since two policies may have the same name. Returns the number of files.
     """
     count = 0
     for folder, raw in exported():
@@ -37,6 +38,8 @@ def write_folder(target: Path) -> int:
         name = str(raw[kind.name_field if kind else "displayName"])
         safe = "".join("_" if char in '<>:"/\\|?*' else char for char in name)
         path = target / folder / f"{safe}.json"
+        if path.exists():  # names are not unique
+            path = path.with_stem(f"{safe}_{raw['id']}")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(raw, indent=2), encoding="utf-8" if folder == "AppProtection" else "utf-16")
         count += 1

@@ -1,7 +1,10 @@
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+
+from simulator.process import TLS, RunningSimulator
 
 CATALOG = "deviceManagement/configurationPolicies"
 CONFIGURATIONS = "deviceManagement/deviceConfigurations"
@@ -52,7 +55,7 @@ def target(kind: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def graph(simulator):
+def graph(simulator: RunningSimulator) -> Iterator[httpx.Client]:
     with simulator.graph(simulator.new_tenant()) as client:
         yield client
 
@@ -73,7 +76,7 @@ def all_pages(graph: httpx.Client, url: str) -> list[list[dict[str, Any]]]:
     return pages
 
 
-def test_a_created_policy_gets_id_times_and_version_from_the_server(graph):
+def test_a_created_policy_gets_id_times_and_version_from_the_server(graph: httpx.Client) -> None:
     made = created(graph, CONFIGURATIONS, ring())
 
     assert made["version"] == 1
@@ -84,7 +87,7 @@ def test_a_created_policy_gets_id_times_and_version_from_the_server(graph):
     assert {**read, "@odata.context": ""} == {**made, "@odata.context": ""}
 
 
-def test_two_policies_may_have_the_same_name(graph):
+def test_two_policies_may_have_the_same_name(graph: httpx.Client) -> None:
     ids = {created(graph, CONFIGURATIONS, ring("Twin"))["id"] for _ in range(2)}
 
     found = graph.get(CONFIGURATIONS, params={"$filter": "displayName eq 'Twin'"}).json()["value"]
@@ -92,7 +95,7 @@ def test_two_policies_may_have_the_same_name(graph):
     assert len(ids) == 2
 
 
-def test_a_collection_comes_in_pages_of_25(graph):
+def test_a_collection_comes_in_pages_of_25(graph: httpx.Client) -> None:
     for number in range(51):
         created(graph, DRIVERS, {"displayName": f"Drivers {number}", "approvalType": "manual"})
 
@@ -101,7 +104,7 @@ def test_a_collection_comes_in_pages_of_25(graph):
     assert len({policy["id"] for page in pages for policy in page}) == 51
 
 
-def test_a_page_is_not_broken_by_a_policy_that_appears_or_goes_while_paging(graph):
+def test_a_page_is_not_broken_by_a_policy_that_appears_or_goes_while_paging(graph: httpx.Client) -> None:
     made = [created(graph, CONFIGURATIONS, ring(f"Ring {number}"))["id"] for number in range(30)]
     first = graph.get(CONFIGURATIONS).json()
     graph.delete(f"{CONFIGURATIONS}/{made[0]}")
@@ -112,7 +115,7 @@ def test_a_page_is_not_broken_by_a_policy_that_appears_or_goes_while_paging(grap
     assert second[-1]["displayName"] == "Late"
 
 
-def test_settings_are_a_paged_sub_collection_and_not_part_of_the_policy(graph):
+def test_settings_are_a_paged_sub_collection_and_not_part_of_the_policy(graph: httpx.Client) -> None:
     made = created(graph, CATALOG, catalog_policy(settings=30))
 
     assert "settings" not in made
@@ -123,7 +126,7 @@ def test_settings_are_a_paged_sub_collection_and_not_part_of_the_policy(graph):
     assert expanded["assignments"] == []
 
 
-def test_a_put_replaces_name_description_and_settings_and_answers_204(graph):
+def test_a_put_replaces_name_description_and_settings_and_answers_204(graph: httpx.Client) -> None:
     made = created(graph, CATALOG, catalog_policy(settings=3))
 
     answer = graph.put(f"{CATALOG}/{made['id']}", json=catalog_policy("Renamed", settings=1))
@@ -133,7 +136,7 @@ def test_a_put_replaces_name_description_and_settings_and_answers_204(graph):
     assert (read["name"], read["settingCount"]) == ("Renamed", 1)
 
 
-def test_an_old_etag_refuses_the_write_with_412(graph):
+def test_an_old_etag_refuses_the_write_with_412(graph: httpx.Client) -> None:
     made = created(graph, CATALOG, catalog_policy())
     url, old = f"{CATALOG}/{made['id']}", made["@odata.etag"]
     graph.put(url, json=catalog_policy("First")).raise_for_status()
@@ -144,7 +147,7 @@ def test_an_old_etag_refuses_the_write_with_412(graph):
     assert graph.put(url, json=catalog_policy("Third"), headers={"If-Match": now.headers["etag"]}).status_code == 204
 
 
-def test_assign_replaces_the_whole_list_and_makes_the_ids(graph):
+def test_assign_replaces_the_whole_list_and_makes_the_ids(graph: httpx.Client) -> None:
     made = created(graph, CATALOG, catalog_policy())
     url = f"{CATALOG}/{made['id']}"
     graph.post(f"{url}/assign", json={"assignments": [target("allDevices"), target("allLicensedUsers")]})
@@ -159,7 +162,7 @@ def test_assign_replaces_the_whole_list_and_makes_the_ids(graph):
     assert graph.get(url).json()["isAssigned"] is False
 
 
-def test_assign_wants_the_body_key_of_the_type(graph):
+def test_assign_wants_the_body_key_of_the_type(graph: httpx.Client) -> None:
     body = {"displayName": "A script", "scriptContent": "ZWNobw==", "fileName": "a.ps1", "runAsAccount": "user"}
     script = created(graph, SCRIPTS, body)
     url = f"{SCRIPTS}/{script['id']}/assign"
@@ -179,7 +182,9 @@ def test_assign_wants_the_body_key_of_the_type(graph):
         target("planet"),
     ],
 )
-def test_an_assignment_that_cannot_be_kept_is_refused_and_changes_nothing(graph, wrong):
+def test_an_assignment_that_cannot_be_kept_is_refused_and_changes_nothing(
+    graph: httpx.Client, wrong: dict[str, Any]
+) -> None:
     url = f"{CATALOG}/{created(graph, CATALOG, catalog_policy())['id']}"
     graph.post(f"{url}/assign", json={"assignments": [target("allDevices")]}).raise_for_status()
 
@@ -187,7 +192,7 @@ def test_an_assignment_that_cannot_be_kept_is_refused_and_changes_nothing(graph,
     assert len(graph.get(f"{url}/assignments").json()["value"]) == 1
 
 
-def test_compliance_actions_are_nested_and_replaced_by_their_own_call(graph):
+def test_compliance_actions_are_nested_and_replaced_by_their_own_call(graph: httpx.Client) -> None:
     url = f"{COMPLIANCE}/{created(graph, COMPLIANCE, compliance())['id']}"
     expand = {"$expand": "scheduledActionsForRule($expand=scheduledActionConfigurations)"}
     rule = {"ruleName": "Any", "scheduledActionConfigurations": [{"actionType": "block", "gracePeriodHours": 48}]}
@@ -202,11 +207,11 @@ def test_compliance_actions_are_nested_and_replaced_by_their_own_call(graph):
     assert "scheduledActionConfigurations" not in bare
 
 
-def test_a_compliance_policy_without_a_block_action_is_refused(graph):
+def test_a_compliance_policy_without_a_block_action_is_refused(graph: httpx.Client) -> None:
     assert graph.post(COMPLIANCE, json=compliance(scheduledActionsForRule=[])).status_code == 400
 
 
-def test_a_list_of_scripts_omits_the_content(graph):
+def test_a_list_of_scripts_omits_the_content(graph: httpx.Client) -> None:
     body = {"displayName": "A script", "scriptContent": "ZWNobw==", "fileName": "a.ps1", "runAsAccount": "user"}
     script = created(graph, SCRIPTS, body)
 
@@ -214,7 +219,7 @@ def test_a_list_of_scripts_omits_the_content(graph):
     assert graph.get(f"{SCRIPTS}/{script['id']}").json()["scriptContent"] == "ZWNobw=="
 
 
-def test_target_apps_replaces_the_apps_of_an_app_protection_policy(graph):
+def test_target_apps_replaces_the_apps_of_an_app_protection_policy(graph: httpx.Client) -> None:
     made = created(graph, IOS, {"@odata.type": "#microsoft.graph.iosManagedAppProtection", "displayName": "Mail"})
     identifier = {"@odata.type": "#microsoft.graph.iosMobileAppIdentifier", "bundleId": "example.Mail"}
     body = {"apps": [{"mobileAppIdentifier": identifier}], "appGroupType": "selectedPublicApps"}
@@ -228,7 +233,7 @@ def test_target_apps_replaces_the_apps_of_an_app_protection_policy(graph):
     assert graph.post("deviceAppManagement/managedAppPolicies", json={"displayName": "x"}).status_code == 400
 
 
-def test_secret_oma_values_come_back_masked_and_cannot_be_replayed(graph):
+def test_secret_oma_values_come_back_masked_and_cannot_be_replayed(graph: httpx.Client) -> None:
     oma = {
         "@odata.type": "#microsoft.graph.omaSettingString",
         "displayName": "Key",
@@ -245,7 +250,7 @@ def test_secret_oma_values_come_back_masked_and_cannot_be_replayed(graph):
     assert graph.post(CONFIGURATIONS, json={**custom, "omaSettings": [masked]}).status_code == 400
 
 
-def test_the_built_in_scope_tag_is_there_and_stays(graph):
+def test_the_built_in_scope_tag_is_there_and_stays(graph: httpx.Client) -> None:
     assert [tag["id"] for tag in graph.get(TAGS).json()["value"]] == ["0"]
     assert created(graph, TAGS, {"displayName": "Branch"})["id"] == "1"
     assert graph.delete(f"{TAGS}/0").status_code == 400
@@ -265,8 +270,8 @@ def test_the_built_in_scope_tag_is_there_and_stays(graph):
         (CONFIGURATIONS, ring(assignments=[])),
         (CONFIGURATIONS, ring(description=7)),
         (CONFIGURATIONS, ring(roleScopeTagIds="0")),
-        (CONFIGURATIONS, ring(**{"@odata.context": "x"})),
-        (CONFIGURATIONS, ring(**{"#microsoft.graph.assign": {}})),
+        (CONFIGURATIONS, ring() | {"@odata.context": "x"}),
+        (CONFIGURATIONS, ring() | {"#microsoft.graph.assign": {}}),
         (CATALOG, catalog_policy() | {"displayName": "Wrong name field"}),
         (CATALOG, catalog_policy() | {"settingCount": 1}),
         (CATALOG, catalog_policy(settings=0)),
@@ -274,7 +279,9 @@ def test_the_built_in_scope_tag_is_there_and_stays(graph):
         (FILTERS, {"displayName": "Odd", "platform": "iOS", "rule": "x", "colour": "red"}),
     ],
 )
-def test_a_body_that_graph_would_not_take_is_refused_in_graphs_envelope(graph, collection, body):
+def test_a_body_that_graph_would_not_take_is_refused_in_graphs_envelope(
+    graph: httpx.Client, collection: str, body: dict[str, Any]
+) -> None:
     answer = graph.post(collection, json=body)
 
     assert answer.status_code == 400
@@ -284,7 +291,7 @@ def test_a_body_that_graph_would_not_take_is_refused_in_graphs_envelope(graph, c
     assert graph.get(collection).json()["value"] == []
 
 
-def test_a_body_that_is_not_json_and_an_object_that_is_not_there_are_refused(graph):
+def test_a_body_that_is_not_json_and_an_object_that_is_not_there_are_refused(graph: httpx.Client) -> None:
     assert graph.post(CATALOG, content=b"{name").status_code == 400
     missing = graph.get(f"{CATALOG}/{GROUP}", headers={"client-request-id": "mine"})
     assert missing.status_code == 404
@@ -293,12 +300,12 @@ def test_a_body_that_is_not_json_and_an_object_that_is_not_there_are_refused(gra
     assert graph.get("deviceManagement/nowhere").status_code == 400
 
 
-def test_conditional_access_may_be_read_but_not_written(graph):
+def test_conditional_access_may_be_read_but_not_written(graph: httpx.Client) -> None:
     assert graph.get("identity/conditionalAccess/policies").json()["value"] == []
     assert graph.post("identity/conditionalAccess/policies", json={"displayName": "x"}).status_code == 403
 
 
-def test_a_batch_answers_every_member_by_its_id(graph):
+def test_a_batch_answers_every_member_by_its_id(graph: httpx.Client) -> None:
     members = [
         {"id": "1", "method": "GET", "url": f"/{CATALOG}"},
         {"id": "2", "method": "GET", "url": f"/{CATALOG}/{GROUP}"},
@@ -323,7 +330,7 @@ def test_a_batch_answers_every_member_by_its_id(graph):
     }
 
 
-def test_a_batch_holds_at_most_twenty_members_with_ids_of_their_own(graph):
+def test_a_batch_holds_at_most_twenty_members_with_ids_of_their_own(graph: httpx.Client) -> None:
     member = {"method": "GET", "url": f"/{CATALOG}"}
     many = [{**member, "id": str(number)} for number in range(21)]
 
@@ -332,7 +339,7 @@ def test_a_batch_holds_at_most_twenty_members_with_ids_of_their_own(graph):
     assert graph.post("$batch", json={"requests": many[:20]}).status_code == 200
 
 
-def test_a_token_opens_its_own_tenant_only(simulator):
+def test_a_token_opens_its_own_tenant_only(simulator: RunningSimulator) -> None:
     one, other = simulator.new_tenant(sample=True), simulator.new_tenant()
 
     with simulator.graph(one) as mine, simulator.graph(other) as theirs:
@@ -341,17 +348,19 @@ def test_a_token_opens_its_own_tenant_only(simulator):
         assert theirs.get(f"{CATALOG}/{policy['id']}").status_code == 404
 
 
-def test_sign_in_refuses_a_wrong_secret_and_graph_refuses_a_token_it_did_not_make(simulator):
+def test_sign_in_refuses_a_wrong_secret_and_graph_refuses_a_token_it_did_not_make(simulator: RunningSimulator) -> None:
     tenant = simulator.new_tenant()
     form = {"grant_type": "client_credentials", "client_id": simulator.client_id, "scope": "x/.default"}
-    refused = httpx.post(f"{simulator.url}/{tenant}/oauth2/v2.0/token", data={**form, "client_secret": "guess"})
+    refused = httpx.post(
+        f"{simulator.url}/{tenant}/oauth2/v2.0/token", data={**form, "client_secret": "guess"}, verify=TLS
+    )
 
     assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
-    answer = httpx.get(f"{simulator.url}/beta/{CATALOG}", headers={"Authorization": "Bearer a.b.c"})
+    answer = httpx.get(f"{simulator.url}/beta/{CATALOG}", headers={"Authorization": "Bearer a.b.c"}, verify=TLS)
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "InvalidAuthenticationToken")
 
 
-def test_a_revoked_token_is_refused_and_a_new_one_works(simulator):
+def test_a_revoked_token_is_refused_and_a_new_one_works(simulator: RunningSimulator) -> None:
     tenant = simulator.new_tenant()
     with simulator.graph(tenant) as old:
         simulator.admin("POST", f"/tenants/{tenant}/revoke-tokens")

@@ -1,0 +1,1 @@
+"""Whether Microsoft's own client library takes the simulator for Microsoft Graph."""
