@@ -1,6 +1,5 @@
 """Brings a broker's vhost in line with the topology, and says where it is not. Speaks the management HTTP API."""
 
-import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -54,9 +53,8 @@ async def apply(management_url: str, vhost: str) -> list[Difference]:
             reason = "; ".join(map(str, conflicts))
             raise TopologyError(SafeCode.TOPOLOGY_CONFLICT, count=len(conflicts), reason=reason)
         changes = [d for d in found if d.problem in ("missing", "differs")]
-        # Policies come before queues: a queue must never take a message without its dead-letter exchange.
-        for kind in ("exchange", "policy", "queue", "binding"):
-            await asyncio.gather(*(_make(client, vhost, change) for change in changes if change.kind == kind))
+        if changes:
+            await _import(client, vhost, changes)
         return changes
 
 
@@ -169,18 +167,24 @@ def _matches(pattern: str, name: str) -> bool:
         return True
 
 
-async def _make(client: httpx.AsyncClient, vhost: str, change: Difference) -> None:
+async def _import(client: httpx.AsyncClient, vhost: str, changes: list[Difference]) -> None:
+    """Import the changed part of our definitions. The broker takes policies first, so no queue is without its own."""
     wanted = definitions(vhost)
-    place = quote(vhost, safe="")
-    if change.kind == "binding":
-        entry = next(e for e, spec in zip(wanted["bindings"], BINDINGS, strict=True) if str(spec) == change.name)
-        path = f"/api/bindings/{place}/e/{quote(entry['source'], safe='')}/q/{quote(entry['destination'], safe='')}"
-        body = {"routing_key": entry["routing_key"], "arguments": entry["arguments"]}
-        response = await client.post(path, json=body)
-    else:
-        section = {"exchange": "exchanges", "queue": "queues", "policy": "policies"}[change.kind]
-        entry = next(e for e in wanted[section] if e["name"] == change.name)
-        body = {key: value for key, value in entry.items() if key not in ("name", "vhost")}
-        response = await client.put(f"/api/{section}/{place}/{quote(change.name, safe='')}", json=body)
+    names = {(change.kind, change.name) for change in changes}
+    sections: dict[str, Kind] = {"exchanges": "exchange", "queues": "queue", "policies": "policy"}
+    body = {
+        section: [_without_vhost(entry) for entry in wanted[section] if (kind, entry["name"]) in names]
+        for section, kind in sections.items()
+    }
+    body["bindings"] = [
+        _without_vhost(entry)
+        for entry, spec in zip(wanted["bindings"], BINDINGS, strict=True)
+        if ("binding", str(spec)) in names
+    ]
+    response = await client.post(f"/api/definitions/{quote(vhost, safe='')}", json=body)
     if response.is_error:
-        raise _refusal(response, f"making {change.kind} {change.name}")
+        raise _refusal(response, f"importing {len(changes)} changes into vhost {vhost}")
+
+
+def _without_vhost(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "vhost"}
