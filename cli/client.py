@@ -1,0 +1,289 @@
+"""The HTTP API as Python: small, typed, and with errors that say what to do."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+from uuid import UUID
+
+import httpx
+
+from cli.console import CliFailure, ExitCode, unreachable
+from cli.models import BackupSet, Notification, NotificationPage, Run, RunItem, RunPage, StartedRun
+from shared.domain.runs import RunStatus, RunType
+
+TIMEOUT = 30.0  # seconds for one call
+FIRST_POLL, SLOWEST_POLL, POLL_GROWTH = 0.1, 1.0, 1.5  # seconds, seconds, factor
+PAGE = 200
+_PATHS = {RunType.RESTORE: "restore-runs", RunType.BULK: "bulk-operation-runs"}
+
+Progress = Callable[[Run], None]
+
+
+class RequestRefused(CliFailure):
+    """The API answered with a problem. `status` is the HTTP status."""
+
+    def __init__(self, status: int, code: str, message: str, details: dict[str, Any]) -> None:
+        """Carry the problem's code and fields."""
+        next_step = _NEXT_STEPS.get(code, _NEXT_BY_STATUS.get(status, ""))
+        super().__init__(message, exit_code=ExitCode.REFUSED, code=code, next_step=next_step, details=details)
+        self.status = status
+
+
+class Client:
+    """Calls one Reinstate server as one user. Use as an async context manager.
+
+    Every call raises `RequestRefused` when the server refuses and `CliFailure` (exit code 3) when it does not answer
+    or is not able to.
+    """
+
+    def __init__(self, base_url: str, token: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """Take the server's address and a service token."""
+        self.base_url = base_url.rstrip("/")
+        self._http = httpx.AsyncClient(
+            base_url=self.base_url,
+            headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+            timeout=TIMEOUT,
+            transport=transport,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Nothing is connected before the first call."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    # --- starts ------------------------------------------------------------------------------------------------------
+
+    async def start_bulk(
+        self,
+        tenant_id: UUID,
+        operation: str,
+        *,
+        target_id: UUID | None = None,
+        item_ids: Sequence[UUID] | None = None,
+        selector: dict[str, Any] | None = None,
+        name: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> StartedRun:
+        """Start `resource.action`, for example `backup_set.create`, or join the identical active run."""
+        resource, _, action = operation.partition(".")
+        body = {"resource": resource, "action": action, "target_id": target_id, "name": name}
+        body |= _selection(item_ids, selector)
+        return await self._start(tenant_id, RunType.BULK, body, idempotency_key)
+
+    async def start_restore(
+        self,
+        tenant_id: UUID,
+        *,
+        backup_set_id: UUID | None = None,
+        preview_run_id: UUID | None = None,
+        item_ids: Sequence[UUID] | None = None,
+        selector: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> StartedRun:
+        """Preview a backup set; with `preview_run_id` execute that preview's plan instead."""
+        if preview_run_id is not None:
+            body: dict[str, Any] = {"is_dry_run": False, "preview_run_id": preview_run_id}
+        else:
+            body = {"is_dry_run": True, "backup_set_id": backup_set_id, **_selection(item_ids, selector)}
+        return await self._start(tenant_id, RunType.RESTORE, body, idempotency_key)
+
+    async def abort(self, run: Run) -> Run:
+        """Ask a run to stop between two items; return it as it is now."""
+        return _run_of(await self._call("POST", f"{_path(run)}/abort"))
+
+    # --- runs --------------------------------------------------------------------------------------------------------
+
+    async def run(self, tenant_id: UUID, run_type: RunType, run_id: UUID) -> Run:
+        """Return the run as it is now."""
+        return _run_of(await self._call("GET", f"/v1/tenants/{tenant_id}/{_PATHS[run_type]}/{run_id}"))
+
+    async def find_run(self, tenant_id: UUID, run_id: UUID) -> Run:
+        """Return a run whose type is not known."""
+        try:
+            return await self.run(tenant_id, RunType.RESTORE, run_id)
+        except RequestRefused as refused:
+            if refused.status != httpx.codes.NOT_FOUND:
+                raise
+        return await self.run(tenant_id, RunType.BULK, run_id)
+
+    async def runs(
+        self,
+        tenant_id: UUID,
+        *,
+        statuses: Sequence[RunStatus] = (),
+        operation: str | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> RunPage:
+        """Return runs of both types, newest first."""
+        wanted = {"status": [status.value for status in statuses], "operation": operation}
+        answer = await self._call(
+            "GET", f"/v1/tenants/{tenant_id}/runs", params={**wanted, "limit": limit, "cursor": cursor}
+        )
+        return RunPage.model_validate(answer)
+
+    async def wait(self, run: Run, on_progress: Progress | None = None, *, within: float | None = None) -> Run:
+        """Return the run once it is over; `on_progress` hears of each look at it, the first and last included.
+
+        Looks every 0.1 s at first and more rarely while nothing changes, at least once a second. Raises `TimeoutError`
+        after `within` seconds. An outage of the server shorter than that is waited through, up to 30 s without one.
+        """
+        async with asyncio.timeout(within):
+            pause, missed = FIRST_POLL, 0.0
+            while True:
+                if on_progress:
+                    on_progress(run)
+                if run.status.is_terminal:
+                    return run
+                await asyncio.sleep(pause)
+                before = run
+                try:
+                    run = await self.run(run.tenant_id, run.run_type, run.id)
+                    missed = 0.0
+                except CliFailure as failure:
+                    missed += pause
+                    if failure.exit_code is not ExitCode.UNREACHABLE or missed > TIMEOUT:
+                        raise
+                changed = (run.status, run.counts) != (before.status, before.counts)
+                pause = FIRST_POLL if changed else min(pause * POLL_GROWTH, SLOWEST_POLL)
+
+    async def items(self, run: Run, *, outcome: str | None = None) -> AsyncIterator[RunItem]:
+        """Yield every item of a run in order, page by page."""
+        async for raw in self._pages(f"{_path(run)}/items", {"outcome": outcome}):
+            yield RunItem.model_validate(raw)
+
+    async def preview(self, run: Run) -> dict[str, Any]:
+        """Return the summary of a preview: what an execution would do, counted by action."""
+        answer: dict[str, Any] = await self._call("GET", f"{_path(run)}/preview")
+        return answer
+
+    async def backup_sets(self, tenant_id: UUID) -> AsyncIterator[BackupSet]:
+        """Yield the tenant's backup sets, newest first."""
+        async for raw in self._pages(f"/v1/tenants/{tenant_id}/backup-sets", {}):
+            yield BackupSet.model_validate(raw)
+
+    async def tenant_names(self) -> dict[UUID, str]:
+        """Return the tenants that the caller belongs to, by id."""
+        return {UUID(raw["id"]): str(raw["name"]) async for raw in self._pages("/v1/tenants", {})}
+
+    # --- notifications -----------------------------------------------------------------------------------------------
+
+    async def notifications(
+        self, *, unread_only: bool = False, archived: bool = False, limit: int = 20, cursor: str | None = None
+    ) -> NotificationPage:
+        """Return what this user has been told in every tenant, newest first, with the counts."""
+        params = {"limit": limit, "cursor": cursor}
+        params |= {"unread": True} if unread_only else {}
+        params |= {"archived": True} if archived else {}
+        return NotificationPage.model_validate(await self._call("GET", "/v1/notifications", params=params))
+
+    async def read_notification(self, notification_id: UUID) -> Notification:
+        """Mark one read."""
+        return Notification.model_validate(await self._call("POST", f"/v1/notifications/{notification_id}/read"))
+
+    async def archive_notification(self, notification_id: UUID) -> Notification:
+        """Put one away."""
+        return Notification.model_validate(await self._call("POST", f"/v1/notifications/{notification_id}/archive"))
+
+    async def read_all_notifications(self) -> int:
+        """Mark everything read; return how many changed."""
+        answer = await self._call("POST", "/v1/notifications/read-all")
+        return int(answer.get("changed", 0)) if isinstance(answer, dict) else 0
+
+    # --- transport ---------------------------------------------------------------------------------------------------
+
+    async def _start(
+        self, tenant_id: UUID, run_type: RunType, body: dict[str, Any], idempotency_key: str | None
+    ) -> StartedRun:
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        plain = {
+            name: str(value) if isinstance(value, UUID) else value for name, value in body.items() if value is not None
+        }
+        response = await self._send("POST", f"/v1/tenants/{tenant_id}/{_PATHS[run_type]}", json=plain, headers=headers)
+        return StartedRun(run=_run_of(_json(response)), created=response.status_code == httpx.codes.CREATED)
+
+    async def _pages(self, path: str, params: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        cursor: str | None = None
+        while True:
+            answer = await self._call("GET", path, params={**params, "limit": PAGE, "cursor": cursor})
+            for raw in answer["items"]:
+                yield raw
+            cursor = answer.get("next")
+            if not cursor:
+                return
+
+    async def _call(self, method: str, path: str, *, params: dict[str, Any] | None = None) -> Any:  # noqa: ANN401  JSON
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        response = await self._send(method, path, params=given)
+        return _json(response) if response.content else {}
+
+    async def _send(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401  httpx's own
+        try:
+            response = await self._http.request(method, quote(path, safe="/"), **request)
+        except (httpx.HTTPError, httpx.InvalidURL):
+            raise unreachable(
+                f"the server at {self.base_url}", next_step="check REINSTATE_URL, and whether the dispatcher runs"
+            ) from None
+        if response.is_success:
+            return response
+        raise _failure(response)
+
+
+def _selection(item_ids: Sequence[UUID] | None, selector: dict[str, Any] | None) -> dict[str, Any]:
+    ids = [str(item) for item in item_ids] if item_ids is not None else None
+    return {"item_ids": ids, "selector": selector}
+
+
+def _path(run: Run) -> str:
+    return f"/v1/tenants/{run.tenant_id}/{_PATHS[run.run_type]}/{run.id}"
+
+
+def _run_of(answer: Any) -> Run:  # noqa: ANN401  JSON
+    return Run.model_validate(answer)
+
+
+def _json(response: httpx.Response) -> Any:  # noqa: ANN401  JSON
+    try:
+        return response.json()
+    except ValueError:
+        raise CliFailure(
+            "the answer is not JSON",
+            exit_code=ExitCode.REFUSED,
+            code="cli.bad_answer",
+            next_step="check that REINSTATE_URL leads to a Reinstate dispatcher",
+        ) from None
+
+
+def _failure(response: httpx.Response) -> CliFailure:
+    try:
+        problem = response.json()
+        code, message = str(problem["code"]), str(problem.get("detail") or problem.get("title"))
+    except (ValueError, KeyError, TypeError):
+        code, message, problem = "cli.bad_answer", f"the server answered HTTP {response.status_code}", {}
+    fields = [str(error.get("field")) for error in problem.get("errors") or [] if isinstance(error, dict)]
+    if fields:
+        message = f"{message}: {', '.join(fields)}"
+    if response.status_code in (502, 503, 504):
+        return CliFailure(
+            message, exit_code=ExitCode.UNREACHABLE, code=code, next_step="try again in a moment: reinstate doctor"
+        )
+    return RequestRefused(response.status_code, code, message, {"status": response.status_code, "fields": fields})
+
+
+_NEXT_STEPS = {
+    "authz.unauthenticated": "set REINSTATE_TOKEN to the token that `reinstate user add` printed",
+    "authz.missing_capability": "ask an owner of the tenant for a stronger role",
+    "authz.tenant_not_operable": "the tenant is suspended: it can be read, but no run can be started",
+    "restore.preview_required": "run `reinstate restore preview` first and pass the id of the run that succeeded",
+    "restore.plan_changed": "the tenant changed since the preview: make a new preview",
+    "selection.empty": "select something, or refresh the inventory with `reinstate backup start`",
+    "run.not_active": "the run is over: `reinstate runs show` tells how it ended",
+}
+_NEXT_BY_STATUS = {404: "check the ids, and that REINSTATE_TOKEN belongs to a member of the tenant"}

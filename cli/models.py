@@ -1,0 +1,116 @@
+"""What the HTTP API answers, as far as the client uses it. Fields that are not listed here are ignored."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.contracts.events import RunCounts
+from shared.domain.runs import RunStatus, RunType
+
+
+class Answer(BaseModel):
+    """Something the API returned."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class SafeErrorAnswer(Answer):
+    """Why something failed."""
+
+    code: str
+    title: str = ""
+    context: dict[str, Any] = Field(default_factory=dict)
+
+
+class Run(Answer):
+    """A run of either type."""
+
+    id: UUID
+    tenant_id: UUID
+    run_type: RunType
+    operation: str
+    status: RunStatus
+    counts: RunCounts
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    requested_by: str | None = None
+    wait_reason: str | None = None
+    abort_requested_at: datetime | None = None
+    error: SafeErrorAnswer | None = None
+
+    @property
+    def is_good(self) -> bool:
+        """True when everything in it was done."""
+        return self.status is RunStatus.SUCCEEDED
+
+
+class StartedRun(Answer):
+    """The answer to a start; `created` is False when an identical active run was joined."""
+
+    run: Run
+    created: bool
+
+
+class RunItem(Answer):
+    """One item of a run."""
+
+    ordinal: int
+    item_id: UUID
+    label: str
+    policy_type: str
+    state: str
+    outcome: str | None = None
+    attempt: int = 0
+    error: SafeErrorAnswer | None = None
+    plan: dict[str, Any] | None = None
+
+
+class BackupSet(Answer):
+    """A point-in-time group of backup items; its id is the id of the run that made it."""
+
+    id: UUID
+    name: str
+    created_at: datetime
+    items: int = 0
+
+
+class Notification(Answer):
+    """One thing this person was told."""
+
+    id: UUID
+    tenant_id: UUID
+    run_type: RunType
+    run_id: UUID
+    operation: str = ""
+    status: RunStatus
+    interrupts: bool
+    created_at: datetime
+    counts: RunCounts = RunCounts()
+    read_at: datetime | None = None
+    archived_at: datetime | None = None
+
+
+class NotificationCounts(Answer):
+    """Badge and list lengths."""
+
+    unread: int = 0
+    unseen: int = 0
+    total: int = 0
+
+
+class NotificationPage(Answer):
+    """Notifications newest first; `next` is the cursor of the next page."""
+
+    items: tuple[Notification, ...]
+    counts: NotificationCounts = NotificationCounts()
+    next: str | None = None
+
+
+class RunPage(Answer):
+    """Runs newest first."""
+
+    items: tuple[Run, ...]
+    next: str | None = None
