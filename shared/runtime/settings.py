@@ -1,0 +1,45 @@
+"""What the settings of all services have in common: read from the environment, checked before anything starts."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "REINSTATE_"
+
+
+def address(*schemes: str) -> AfterValidator:
+    """Accept an address with one of these schemes; the error never shows the address, which may hold a password."""
+
+    def check(value: SecretStr) -> SecretStr:
+        scheme, separator, rest = value.get_secret_value().partition("://")
+        if not separator or scheme not in schemes or not rest:
+            raise ValueError(f"must be an address that begins with {' or '.join(f'{s}://' for s in schemes)}")
+        return value
+
+    return AfterValidator(check)
+
+
+class ServiceSettings(BaseSettings):
+    """Base of every service's settings. Each field has a description: `.env.example` is printed from them.
+
+    An environment variable is the field's name in capitals after `REINSTATE_`: `REINSTATE_AMQP_URL`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True, validate_default=True
+    )
+
+    amqp_url: Annotated[SecretStr, address("amqp", "amqps")] = Field(
+        description="RabbitMQ, with user, password and vhost: amqp://user:password@host:5672/vhost"
+    )
+    database_url: Annotated[SecretStr, address("postgresql+asyncpg")] = Field(
+        description="PostgreSQL, with user and password: postgresql+asyncpg://user:password@host:5432/database"
+    )
+    rabbitmq_management_url: Annotated[SecretStr, address("http", "https")] | None = Field(
+        default=None,
+        description="RabbitMQ's management API, with user and password; needed to apply or check the topology",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="the least severe of our own log lines; libraries are always at WARNING"
+    )

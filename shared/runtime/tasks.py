@@ -1,0 +1,58 @@
+"""Background tasks of a process. One that ends with an error takes the process down, for a fresh one to take over.
+
+A process whose relay or renewer is dead would look healthy and do nothing.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+STOP_TIMEOUT = 10.0  # seconds
+
+
+def terminate_process() -> None:
+    """Ask this process to drain and end, as its orchestrator would."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+class BackgroundTasks:
+    """Tasks that live as long as the process. After its server has drained, `main` returns `exit_code`."""
+
+    def __init__(self, on_crash: Callable[[], None] = terminate_process) -> None:
+        """Take what to do, once, when a task ends with an error."""
+        self.exit_code = 0
+        self._on_crash = on_crash
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Start a task. That it returns is fine; that it raises is a crash."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def stop(self, patience: float = STOP_TIMEOUT) -> None:
+        """Wait for the tasks, which were told to stop, for so many seconds; then cancel those that are left."""
+        tasks = tuple(self._tasks)
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=patience)
+        for task in late:
+            log.warning("task.cancelled", task=task.get_name())
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or task.exception() is None:
+            return
+        log.critical("task.crashed", task=task.get_name(), exc_info=task.exception())
+        first, self.exit_code = self.exit_code == 0, 1
+        if first:
+            self._on_crash()

@@ -1,0 +1,202 @@
+"""Logs tell no secrets, settings say what is wrong with them, and a dead task is noticed."""
+
+import asyncio
+import io
+import json
+import logging
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from pydantic import ValidationError
+
+from shared.domain.errors import SafeCode, TransientError
+from shared.runtime.clock import SystemClock
+from shared.runtime.ids import new_id
+from shared.runtime.logging import configure
+from shared.runtime.settings import ServiceSettings
+from shared.runtime.tasks import BackgroundTasks
+
+CANARY = "hunter2"
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    """What is logged during the test; the root logger is put back afterwards."""
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level)
+    stream = io.StringIO()
+    configure("restore", level="DEBUG", stream=stream)
+    yield stream
+    root.handlers[:], level = before[0], before[1]
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def only(lines: io.StringIO) -> dict[str, object]:
+    (line,) = lines.getvalue().splitlines()
+    found = json.loads(line)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_line_is_one_json_object_with_action_service_and_context(lines: io.StringIO) -> None:
+    with structlog.contextvars.bound_contextvars(message_id="m-1"):
+        structlog.get_logger("any").info("run.claimed", epoch=3)
+
+    line = only(lines)
+    assert line.pop("timestamp")
+    assert line == {"action": "run.claimed", "service": "restore", "level": "info", "epoch": 3, "message_id": "m-1"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"password": CANARY},
+        {"client_secret": CANARY},
+        {"Authorization": f"Bearer {CANARY}"},
+        {"database_url": f"postgresql://x:{CANARY}@db/x"},
+        {"body": {"name": CANARY}},
+        {"detail": {"deep": [{"access_token": CANARY}]}},
+        {"reason": f"no answer from amqp://guest:{CANARY}@broker:5672"},
+        {"raw": CANARY.encode()},
+    ],
+)
+def test_secrets_and_payloads_are_blanked(lines: io.StringIO, fields: dict[str, object]) -> None:
+    structlog.get_logger("any").error("something.failed", **fields)
+
+    assert CANARY not in lines.getvalue()
+    assert only(lines)["action"] == "something.failed"
+
+
+def test_an_error_is_named_without_its_text_or_trace(lines: io.StringIO) -> None:
+    try:
+        int(CANARY)
+    except ValueError:
+        structlog.get_logger("any").exception("something.failed")
+
+    line = only(lines)
+    assert CANARY not in lines.getvalue()
+    assert "Traceback" not in lines.getvalue()
+    assert line["error_type"] == "ValueError"
+    assert "test_runtime:" in str(line["error_at"])
+
+
+def test_an_error_of_ours_brings_its_code(lines: io.StringIO) -> None:
+    structlog.get_logger("any").error("task.crashed", exc_info=TransientError(SafeCode.GRAPH_UNAVAILABLE))
+
+    assert only(lines)["code"] == "graph.unavailable"
+
+
+def test_libraries_are_heard_from_warnings_on_and_in_the_same_form(lines: io.StringIO) -> None:
+    logger = logging.getLogger("aio_pika")
+    logger.info("connected")
+    logger.warning("lost %s", f"amqp://guest:{CANARY}@broker")
+
+    line = only(lines)
+    assert (line["action"], line["logger"], line["level"]) == ("library.message", "aio_pika", "warning")
+    assert line["text"] == "lost amqp://broker"
+
+
+def test_a_library_s_error_text_is_dropped_because_it_repeats_payloads(lines: io.StringIO) -> None:
+    logging.getLogger("faststream").error("ValueError: %s", CANARY, exc_info=ValueError(CANARY))
+
+    assert CANARY not in lines.getvalue()
+    assert only(lines)["error_type"] == "ValueError"
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REINSTATE_AMQP_URL", f"amqp://u:{CANARY}@broker/v")
+    monkeypatch.setenv("REINSTATE_DATABASE_URL", f"postgresql+asyncpg://u:{CANARY}@db/x")
+
+    settings = ServiceSettings()
+
+    assert settings.amqp_url.get_secret_value() == f"amqp://u:{CANARY}@broker/v"
+    assert settings.rabbitmq_management_url is None
+    assert CANARY not in repr(settings)
+
+
+def test_a_bad_setting_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REINSTATE_AMQP_URL", "amqp://u@broker/v")
+    monkeypatch.setenv("REINSTATE_DATABASE_URL", f"postgresql://u:{CANARY}@db/x")
+
+    with pytest.raises(ValidationError) as refused:
+        ServiceSettings()
+
+    assert "database_url" in str(refused.value)
+    assert "postgresql+asyncpg://" in str(refused.value)
+    assert CANARY not in str(refused.value)
+
+
+def test_every_setting_has_a_description() -> None:
+    assert all(field.description for field in ServiceSettings.model_fields.values())
+
+
+def test_ids_sort_by_the_time_they_were_made() -> None:
+    ids = [new_id() for _ in range(1000)]
+
+    assert ids == sorted(ids)
+    assert {(i.version, i.variant) for i in ids} == {(7, "specified in RFC 4122")}
+
+
+def test_the_clock_knows_its_time_zone() -> None:
+    clock = SystemClock()
+
+    assert clock.now().utcoffset() is not None
+    assert clock.monotonic() <= clock.monotonic()
+
+
+async def test_a_crashed_task_takes_the_process_down_once() -> None:
+    crashed = asyncio.Event()
+    calls: list[int] = []
+    tasks = BackgroundTasks(on_crash=lambda: (calls.append(1), crashed.set())[0])
+
+    async def crash() -> None:
+        raise RuntimeError("a defect")
+
+    tasks.spawn(crash(), name="one")
+    tasks.spawn(crash(), name="two")
+
+    await asyncio.wait_for(crashed.wait(), 5)
+    await tasks.stop()
+    assert tasks.exit_code == 1
+    assert calls == [1]
+
+
+async def test_by_default_the_process_is_asked_to_end() -> None:
+    asked = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
+    tasks = BackgroundTasks()
+
+    async def crash() -> None:
+        raise RuntimeError(os.devnull)
+
+    tasks.spawn(crash(), name="one")
+
+    await asyncio.wait_for(asked.wait(), 5)
+    asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+    assert tasks.exit_code == 1
+
+
+async def test_stopping_waits_for_tasks_and_then_cancels_them() -> None:
+    tasks = BackgroundTasks(on_crash=lambda: pytest.fail("nothing crashed"))
+    told, ended = asyncio.Event(), []
+
+    async def polite() -> None:
+        await told.wait()
+        ended.append("polite")
+
+    async def stubborn() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    tasks.spawn(polite(), name="polite")
+    stuck = tasks.spawn(stubborn(), name="stubborn")
+    told.set()
+
+    await tasks.stop(patience=0.05)
+
+    assert ended == ["polite"]
+    assert stuck.cancelled()
+    assert tasks.exit_code == 0
