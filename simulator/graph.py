@@ -111,6 +111,9 @@ def _write(tenant: Tenant, request: Request, kind: ResourceType, place: Place) -
         raise _not_allowed(request.method)
     if request.method == "POST" and len(place.tail) == 1:
         return writes.act(write, place.object_id, place.tail[0])
+    if request.method in ("PATCH", "DELETE") and len(place.tail) == 2:  # noqa: PLR2004  a part's name and an entry's id
+        part, entry = place.tail
+        return writes.change_entry(write, place.object_id, part, entry, delete=request.method == "DELETE")
     raise _not_allowed(request.method)
 
 

@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 from simulator.catalogue import BY_COLLECTION
 from simulator.objects import StoredObject, render
-from simulator.problems import bad_request, no_route, precondition_failed
+from simulator.problems import bad_request, no_route, not_found, precondition_failed
 from simulator.reads import Reply
 from simulator.resource import Json, Part, ResourceType
 from simulator.tenant import Tenant
@@ -94,6 +94,29 @@ def act(write: Write, object_id: str, action: str) -> Reply:
     if action == "updateDefinitionValues" and write.kind.part("definitionValues"):
         return _update_definition_values(write, obj)
     raise no_route(action)
+
+
+def change_entry(write: Write, object_id: str, name: str, entry_id: str, *, delete: bool) -> Reply:
+    """PATCH or DELETE one entry of a part that grows by POST."""
+    part = write.kind.part(name)
+    if part is None or not part.postable:
+        raise no_route(name)
+    obj = _current(write, object_id)
+    entries = obj.parts.get(name, [])
+    if all(entry["id"] != entry_id for entry in entries):
+        raise not_found(entry_id)
+    change = {} if delete else write.json()
+    if "id" in change:
+        raise bad_request("The property 'id' is read-only and cannot be set.")
+    kept = [entry | change if entry["id"] == entry_id else entry for entry in entries]
+    kept = [entry for entry in kept if not (delete and entry["id"] == entry_id)]
+    write.tenant.update(replace(obj, parts={**obj.parts, name: kept}), {}, {})
+    if delete:
+        return Reply(HTTPStatus.NO_CONTENT, effective=True, object_id=obj.id)
+    [changed] = [entry for entry in kept if entry["id"] == entry_id]
+    of = f"{write.kind.collection}('{obj.id}')/{name}/$entity"
+    answer = {"@odata.context": f"{write.base}/beta/$metadata#{of}", **changed}
+    return Reply(HTTPStatus.OK, answer, effective=True, object_id=obj.id)
 
 
 def _assign(write: Write, obj: StoredObject) -> Reply:

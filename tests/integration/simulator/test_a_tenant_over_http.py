@@ -258,6 +258,20 @@ def test_the_built_in_scope_tag_is_there_and_stays(graph: httpx.Client) -> None:
     assert graph.get(f"{TAGS}/1").status_code == 404
 
 
+def test_messages_of_a_notification_template_are_made_changed_and_deleted_one_by_one(graph: httpx.Client) -> None:
+    templates = "deviceManagement/notificationMessageTemplates"
+    messages = (
+        f"{templates}/{created(graph, templates, {'displayName': 'Warning'})['id']}/localizedNotificationMessages"
+    )
+    made = [created(graph, messages, {"locale": locale, "subject": "s"}) for locale in ("en-us", "de-de")]
+
+    assert graph.patch(f"{messages}/{made[0]['id']}", json={"subject": "changed"}).json()["subject"] == "changed"
+    assert graph.delete(f"{messages}/{made[1]['id']}").status_code == 204
+    assert graph.delete(f"{messages}/{made[1]['id']}").status_code == 404
+    [left] = graph.get(messages).json()["value"]
+    assert (left["locale"], left["subject"]) == ("en-us", "changed")
+
+
 @pytest.mark.parametrize(
     ("collection", "body"),
     [
