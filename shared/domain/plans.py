@@ -22,6 +22,13 @@ class PlanAction(StrEnum):
         return self in (PlanAction.CREATE, PlanAction.UPDATE)
 
 
+class Step(StrEnum):
+    """The two writes that one item may need, in this order; also the steps of the ledger's intents."""
+
+    WRITE = "write"  # the object itself
+    ASSIGN = "assign"  # its whole list of assignments
+
+
 class Phase(StrEnum):
     """Order of a restore: what others refer to comes first."""
 
@@ -41,6 +48,7 @@ class LiveMatch:
     remote_id: str
     fingerprint: str  # of the normalised live payload
     same_id: bool  # it carries the id that was backed up
+    assignments: str | None = None  # fingerprint of the live assignments
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +59,43 @@ class Decision:
     target_id: str | None = None
     code: SafeCode | None = None
     candidates: int = 0
+    steps: tuple[Step, ...] = ()
 
 
-def decide(backup_fingerprint: str, matches: Sequence[LiveMatch], *, may_write: bool) -> Decision:
+def decide(
+    backup_fingerprint: str,
+    matches: Sequence[LiveMatch],
+    *,
+    may_write: bool,
+    assignments: str | None = None,
+    assigns_on_create: bool = False,
+) -> Decision:
     """Decide one item: by id first, then by natural key, and never by guess.
 
     `matches` holds the object with the backed-up id if it lives, or else every object with the same natural key. More
     than one of the latter is ambiguous and blocks the item. `may_write` is False for types that are preview-only.
+    `assignments` is the fingerprint that the target's assignments shall have; None leaves them alone.
     """
     by_id = [match for match in matches if match.same_id]
     candidates = by_id or list(matches)
     if len(candidates) > 1:
         return Decision(PlanAction.BLOCKED, code=SafeCode.RESTORE_AMBIGUOUS_TARGET, candidates=len(candidates))
-    if candidates and candidates[0].fingerprint == backup_fingerprint:
+    steps = _steps(backup_fingerprint, candidates, assignments, assigns_on_create=assigns_on_create)
+    if not steps:
         return Decision(PlanAction.UNCHANGED, candidates[0].remote_id)
     if not may_write:
         return Decision(PlanAction.SKIP, code=SafeCode.RESTORE_PREVIEW_ONLY)
     if candidates:
-        return Decision(PlanAction.UPDATE, candidates[0].remote_id)
-    return Decision(PlanAction.CREATE)
+        return Decision(PlanAction.UPDATE, candidates[0].remote_id, steps=steps)
+    return Decision(PlanAction.CREATE, steps=steps)
+
+
+def _steps(
+    fingerprint: str, candidates: Sequence[LiveMatch], assignments: str | None, *, assigns_on_create: bool
+) -> tuple[Step, ...]:
+    if not candidates:
+        return (Step.WRITE, Step.ASSIGN) if assignments is not None and assigns_on_create else (Step.WRITE,)
+    live = candidates[0]
+    write = (Step.WRITE,) if live.fingerprint != fingerprint else ()
+    assign = (Step.ASSIGN,) if assignments is not None and live.assignments != assignments else ()
+    return (*write, *assign)

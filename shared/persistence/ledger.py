@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, case, cast, colum
 from sqlalchemy import values as values_list
 from sqlalchemy.dialects.postgresql import INTERVAL, JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import BigInteger, Integer, Text
+from sqlalchemy.types import BigInteger, Boolean, Integer, Text
 
 from shared.domain.errors import LeaseLost, safe_context
 from shared.domain.items import ItemState
@@ -142,6 +142,8 @@ class SqlLedger(SqlLeases):
                 remote_id=func.coalesce(given.c.remote_id, items.remote_id),
                 intent_epoch=lease.epoch,
                 intent_at=_NOW,
+                error_code=None,  # of the attempt before
+                error_context=None,
                 updated_at=_NOW,
             )
         )
@@ -152,7 +154,8 @@ class SqlLedger(SqlLeases):
     async def settle(self, lease: Lease, results: Sequence[ItemResult]) -> RunRecord:
         """Record outcomes and add the rows that really changed to the run's counters.
 
-        A replay changes no row and so counts nothing. Results with `retry_in` leave their item pending.
+        A replay changes no row and so counts nothing. Results with `retry_in` leave their item open: pending, or still
+        an open intent where the write may have been sent.
         """
         await self.fence(lease)
         if not results:
@@ -234,12 +237,14 @@ class SqlLedger(SqlLeases):
             column("remote_id", Text),
             column("plan", JSONB(none_as_null=True)),
             column("delay_ms", BigInteger),
+            column("keeps_intent", Boolean),
             name="given",
         ).data([_given(result) for result in results])
         items = table.items.c
+        is_intent = items.state == ItemState.INTENT.value
         delay = cast(func.make_interval(0, 0, 0, 0, 0, 0, given.c.delay_ms / 1000.0), INTERVAL)
         changes: dict[str, Any] = {
-            "state": given.c.state,
+            "state": case((and_(given.c.keeps_intent, is_intent), items.state), else_=given.c.state),
             "outcome": given.c.outcome,
             "error_code": given.c.code,
             "error_context": given.c.context,
@@ -301,6 +306,7 @@ def _given(result: ItemResult) -> tuple[object, ...]:
         result.remote_id,
         dict(result.plan) if result.plan is not None else None,
         round(result.retry_in.total_seconds() * 1000) if result.retry_in is not None else None,
+        result.outcome is None and result.keep_intent,
     )
 
 

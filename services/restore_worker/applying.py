@@ -1,0 +1,229 @@
+"""One item of an execution: check for drift, write, read back, assign, read back. Every write has its intent first."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import rfc8785
+
+from services.restore_worker.desired import Desired
+from services.restore_worker.live import Live, Seen
+from services.restore_worker.material import Material, plan_of
+from services.restore_worker.planning import PlanEntry
+from services.restore_worker.probing import Probe, Probed, Verdict
+from shared.connectors.normalise import restorable_body
+from shared.connectors.port import TenantWriter
+from shared.domain.errors import ConflictError, NotFoundError, PermanentError, SafeCode, ThrottledError, TransientError
+from shared.domain.items import ItemState, Outcome
+from shared.domain.plans import PlanAction, Step
+from shared.engine.work import Slice
+from shared.ports import Intent, Item, ItemResult
+
+READ_BACKS = 3  # the service may show the old state for a moment
+HALF_WRITTEN = "half_written"  # the writer's reason: the object's own call happened, a later part of it did not
+
+
+class Ended(Exception):
+    """Ends an item's work early with a result."""
+
+    def __init__(self, outcome: Outcome, code: SafeCode, remote_id: str | None = None) -> None:
+        """Say how the item ends."""
+        super().__init__(code.value)
+        self.outcome = outcome
+        self.code = code
+        self.remote_id = remote_id
+
+
+class HalfWritten(Exception):
+    """The object's own call happened, a later part of the same write did not: to be completed by an update."""
+
+    def __init__(self, error: TransientError) -> None:
+        """Carry what stood in the way."""
+        super().__init__(error.code.value)
+        self.error = error
+
+
+@dataclass(slots=True)
+class Change:
+    """Carries out one plan entry that writes."""
+
+    slice_: Slice
+    writer: TenantWriter
+    live: Live
+    item: Item
+    material: Material
+    entry: PlanEntry
+    goal: Desired
+    max_attempts: int
+    may_have_written: bool = False
+
+    async def apply(self) -> ItemResult:
+        """Do what is still to do; raise the connector's errors as long as another attempt may help."""
+        self.may_have_written = self.item.state is ItemState.INTENT
+        try:
+            return self._applied(await self._carry_out())
+        except Ended as end:
+            return ItemResult(self.item.ordinal, end.outcome, end.code, remote_id=end.remote_id)
+        except HalfWritten as half:
+            return await self._complete_later(half.error)
+        except ThrottledError:
+            raise
+        except TransientError:
+            if self.may_have_written and self.item.attempt + 1 >= self.max_attempts:
+                return ItemResult(self.item.ordinal, Outcome.UNKNOWN, SafeCode.RESTORE_OUTCOME_UNKNOWN)
+            raise
+
+    async def _carry_out(self) -> str:
+        written, seen = await self._begin()
+        if Step.WRITE in self.entry.steps and not written:
+            seen = await self._write(seen)
+        if seen is None:
+            raise Ended(Outcome.BLOCKED, SafeCode.RESTORE_PLAN_CHANGED)
+        if Step.ASSIGN in self.entry.steps and seen.assignments_fingerprint != self.goal.assignments_fingerprint:
+            seen = await self._assign(seen.remote_id)
+        return seen.remote_id
+
+    async def _begin(self) -> tuple[bool, Seen | None]:
+        """Return whether the object itself is written already, and how it is now; None before a create."""
+        if self.item.state is not ItemState.INTENT:
+            return False, await self._undrifted()
+        if self.item.step == Step.ASSIGN:
+            return True, (await self._judged(self._probe.assign(self.item.remote_id))).seen
+        if self.entry.half_written:
+            return await self._half_written()
+        probed = await self._judged(self._probe.write())
+        if probed.verdict is Verdict.NOT_APPLIED:
+            return False, await self._undrifted()
+        return True, probed.seen
+
+    async def _half_written(self) -> tuple[bool, Seen]:
+        seen = await self._probe.read(self.entry.target_id or self.item.remote_id)
+        if seen is None:
+            raise Ended(Outcome.UNKNOWN, SafeCode.RESTORE_OUTCOME_UNKNOWN)
+        return seen.fingerprint == self.goal.fingerprint, seen
+
+    async def _complete_later(self, error: TransientError) -> ItemResult:
+        """Remember with the plan that the object is half written; the next attempt completes it by an update."""
+        remote_id = self.entry.target_id or self.item.remote_id
+        if remote_id is None:
+            there = await self.live.named_now(self.material, self._probe.tag)
+            if len(there) != 1:
+                return ItemResult(self.item.ordinal, Outcome.UNKNOWN, SafeCode.RESTORE_OUTCOME_UNKNOWN)
+            remote_id = there[0].remote_id
+        if self.item.attempt + 1 >= self.max_attempts:
+            return ItemResult(self.item.ordinal, Outcome.FAILED, SafeCode.RESTORE_VERIFY_FAILED, remote_id=remote_id)
+        wait = error.context.get("retry_after_s")
+        seconds = wait if isinstance(wait, int | float) else 2.0**self.item.attempt
+        return ItemResult(
+            self.item.ordinal,
+            None,
+            error.code,
+            error.context,
+            remote_id,
+            {**plan_of(self.item), "half_written": True},
+            retry_in=timedelta(seconds=seconds),
+        )
+
+    async def _undrifted(self) -> Seen | None:
+        """Return the live object if it still is what the preview saw; end the item before any write otherwise."""
+        if self.entry.action is PlanAction.CREATE:
+            found = await self.live.find(self.material, self._probe.tag)
+            if found.candidates:
+                raise Ended(Outcome.BLOCKED, SafeCode.RESTORE_PLAN_CHANGED)
+            return None
+        seen = await self._probe.read(self.entry.target_id)
+        if seen is None or has_drifted(self.entry, seen):
+            raise Ended(Outcome.BLOCKED, SafeCode.RESTORE_PLAN_CHANGED, self.entry.target_id)
+        return seen
+
+    async def _write(self, seen: Seen | None) -> Seen:
+        kind = self.material.backup.policy_type
+        body = restorable_body(kind, self.goal.payload)
+        target = seen.remote_id if seen else None
+        await self._intend(Step.WRITE, target, body)
+        tag = self.slice_.tag(self.item, Step.WRITE)
+        try:
+            if seen is None:
+                target = await self.writer.create(kind, body, tag)
+            else:
+                await self.writer.update(kind, seen.remote_id, body, seen.policy.etag, tag)
+        except (ConflictError, NotFoundError):
+            raise Ended(Outcome.BLOCKED, SafeCode.RESTORE_PLAN_CHANGED, target) from None
+        except ThrottledError:
+            raise
+        except TransientError as error:
+            if error.context.get("reason") == HALF_WRITTEN:
+                raise HalfWritten(error) from error
+            return await self._settled_by(self._probe.write(), error)
+        return await self._read_back(target, lambda now: now.fingerprint == self.goal.fingerprint)
+
+    async def _assign(self, remote_id: str) -> Seen:
+        assignments = self.goal.assignments or []
+        await self._intend(Step.ASSIGN, remote_id, assignments)
+        tag = self.slice_.tag(self.item, Step.ASSIGN)
+        try:
+            await self.writer.assign(self.material.backup.policy_type, remote_id, assignments, tag)
+        except ThrottledError:
+            raise
+        except TransientError as error:
+            return await self._settled_by(self._probe.assign(remote_id), error)
+        wanted = self.goal.assignments_fingerprint
+        return await self._read_back(remote_id, lambda now: now.assignments_fingerprint == wanted)
+
+    async def _intend(self, step: Step, target: str | None, body: object) -> None:
+        await self.slice_.intend(Intent(self.item.ordinal, step, request_hash(step, target, body), target))
+        self.may_have_written = True
+
+    async def _settled_by(self, probe: Awaitable[Probed], error: TransientError) -> Seen:
+        """Judge a write whose answer was lost; raise `error` when it surely did not happen."""
+        probed = await self._judged(probe)
+        if probed.verdict is not Verdict.DONE or probed.seen is None:
+            raise error
+        return probed.seen
+
+    async def _judged(self, probe: Awaitable[Probed]) -> Probed:
+        """Await a probe; nobody can tell what it cannot."""
+        try:
+            probed = await probe
+        except PermanentError:
+            probed = Probed(Verdict.UNDECIDABLE)
+        if probed.verdict is Verdict.UNDECIDABLE:
+            remote_id = probed.seen.remote_id if probed.seen else None
+            raise Ended(Outcome.UNKNOWN, SafeCode.RESTORE_OUTCOME_UNKNOWN, remote_id)
+        return probed
+
+    async def _read_back(self, remote_id: str | None, is_right: Callable[[Seen], bool]) -> Seen:
+        for _ in range(READ_BACKS):
+            try:
+                seen = await self._probe.read(remote_id)
+            except PermanentError:
+                continue
+            if seen and is_right(seen):
+                return seen
+        raise Ended(Outcome.FAILED, SafeCode.RESTORE_VERIFY_FAILED, remote_id)
+
+    def _applied(self, remote_id: str) -> ItemResult:
+        created = self.entry.action is PlanAction.CREATE
+        outcome = Outcome.APPLIED_CREATED if created else Outcome.APPLIED_UPDATED
+        if SafeCode.RESTORE_MAPPING_UNSAFE not in self.entry.warnings:
+            return ItemResult(self.item.ordinal, outcome, remote_id=remote_id)
+        context = {"reason": "assignments_skipped_unsafe"}
+        return ItemResult(self.item.ordinal, outcome, SafeCode.RESTORE_MAPPING_UNSAFE, context, remote_id=remote_id)
+
+    @property
+    def _probe(self) -> Probe:
+        return Probe(self.live, self.material, self.entry, self.goal, self.slice_.tag(self.item))
+
+
+def has_drifted(entry: PlanEntry, seen: Seen) -> bool:
+    """Tell whether the live object is not what the preview saw."""
+    return (seen.fingerprint, seen.assignments_fingerprint) != (
+        entry.live_fingerprint,
+        entry.live_assignments_fingerprint,
+    )
+
+
+def request_hash(step: Step, target: str | None, body: object) -> str:
+    """Return the SHA-256 (hex) of what is about to be sent."""
+    return hashlib.sha256(rfc8785.dumps([step.value, target, body])).hexdigest()  # type: ignore[list-item]  # JSON only

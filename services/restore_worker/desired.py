@@ -1,0 +1,71 @@
+"""What an object shall be in this tenant: the backup's content with references mapped, and its fingerprints."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.restore_worker.live import Live
+from services.restore_worker.material import Content, Material, Reference
+from services.restore_worker.references import (
+    assignment_references,
+    mapped_assignments,
+    mapped_payload,
+    payload_references,
+)
+from shared.connectors.normalise import fingerprint, normalised, normalised_assignments
+from shared.connectors.port import CallTag, Json
+
+NO_ASSIGNMENTS = fingerprint([])
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """The goal for one object. `assignments` is None where they must be left alone."""
+
+    payload: Json
+    normal_form: Json
+    fingerprint: str
+    unmapped: int  # references of the payload that have no counterpart in the tenant
+    captured: list[Json] | None  # the backup's own assignments, normalised
+    assignments: list[Json] | None  # with every reference mapped
+
+    @property
+    def assignments_fingerprint(self) -> str | None:
+        """Of the mapped assignments; None where there are none to apply."""
+        return None if self.assignments is None else fingerprint(self.assignments)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A backup item's content and what it refers to."""
+
+    material: Material
+    content: Content
+
+    @property
+    def assignments(self) -> list[Json] | None:
+        """The captured assignments, normalised."""
+        given = self.content.assignments
+        return None if given is None else normalised_assignments(given)
+
+    @property
+    def references(self) -> frozenset[Reference]:
+        """The foundations that payload and assignments refer to."""
+        return payload_references(self.content.payload) | assignment_references(self.assignments or ())
+
+    async def desired(self, foundations: Mapping[Reference, str | None], live: Live, tag: CallTag) -> Desired:
+        """Map what the content refers to: to what `foundations` says, or else to what lives under the same id."""
+        captured = self.assignments
+        ids = await live.resolve(sorted(self.references), foundations, self.material, tag)
+        payload = mapped_payload(self.content.payload, ids)
+        form = normalised(self.material.backup.policy_type, payload)
+        mapped = None
+        if captured is not None:
+            mapped = mapped_assignments(captured, ids, groups_are_known=self.material.was_captured_here)
+        return Desired(
+            payload=payload,
+            normal_form=form,
+            fingerprint=fingerprint(form),
+            unmapped=len(payload_references(self.content.payload) - ids.keys()),
+            captured=captured,
+            assignments=None if mapped is None else normalised_assignments(mapped),
+        )

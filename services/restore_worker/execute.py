@@ -1,0 +1,174 @@
+"""`restore.execute`: carries out the plan of a preview, item by item, exactly as it was previewed."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from services.restore_worker.applying import Change, has_drifted
+from services.restore_worker.desired import Desired, Source
+from services.restore_worker.live import Live
+from services.restore_worker.material import SliceMaterial, load, plan_of
+from services.restore_worker.planning import PlanEntry
+from services.restore_worker.ports import RestoreTransaction, RestoreUnitOfWork
+from services.restore_worker.preview import backed_up_ids
+from shared.connectors.port import Connectors, TenantWriter
+from shared.domain.errors import PermanentError, RunFatalError, SafeCode
+from shared.domain.items import ItemState, Outcome
+from shared.domain.plans import PlanAction, Step
+from shared.domain.retry import RetryPolicy
+from shared.domain.runs import RunStatus
+from shared.engine.work import Slice, WorkItem
+from shared.ports import Item, ItemResult
+
+INTENT_GRACE = timedelta(seconds=10)  # until then, a call that was lost may still be on its way
+_PREVIEWED = frozenset({RunStatus.SUCCEEDED, RunStatus.PARTIAL})
+
+
+class RestoreExecution:
+    """Implements `Work`."""
+
+    def __init__(
+        self,
+        uow: RestoreUnitOfWork,
+        connectors: Connectors,
+        *,
+        intent_grace: timedelta = INTENT_GRACE,
+        max_attempts: int = RetryPolicy().max_attempts,
+    ) -> None:
+        """`max_attempts` is the engine's; `intent_grace` how old an open intent must be before it is judged."""
+        self._uow = uow
+        self._connectors = connectors
+        self._intent_grace = intent_grace
+        self._max_attempts = max_attempts
+
+    async def prepare(self, slice_: Slice) -> None:
+        """Check that there is a finished preview of the same backup set, and that its plan is as it was sealed."""
+        run = slice_.run
+        if run.preview_run_id is None:
+            raise RunFatalError(SafeCode.RESTORE_PREVIEW_REQUIRED)
+        async with self._uow.begin(run.tenant_id) as tx:
+            preview = await tx.restores.preview_facts(run.preview_run_id)
+            plan_hash = await tx.restores.plan_hash(run.preview_run_id)
+        if preview is None or not preview.is_dry_run or preview.status not in _PREVIEWED or preview.plan_hash is None:
+            raise RunFatalError(SafeCode.RESTORE_PREVIEW_REQUIRED)
+        if preview.backup_set_id != run.backup_set_id:
+            raise RunFatalError(SafeCode.SCOPE_TENANT_MISMATCH)
+        if {plan_hash, run.metadata.get("plan_hash", plan_hash)} != {preview.plan_hash}:
+            raise RunFatalError(SafeCode.RESTORE_PLAN_CHANGED)
+
+    async def expand(self, tx: RestoreTransaction, slice_: Slice) -> None:
+        """Copy the preview's items and plans, and the hash that seals them."""
+        run = slice_.run
+        await tx.restores.expand_execution(slice_.lease, run)
+        if run.preview_run_id is None:
+            raise RunFatalError(SafeCode.RESTORE_PREVIEW_REQUIRED)
+        sealed = await tx.restores.plan_hash(run.preview_run_id)
+        copied = await tx.restores.plan_hash(run.id)
+        if copied != sealed:  # rows of another backup set were left behind
+            raise RunFatalError(SafeCode.SCOPE_TENANT_MISMATCH)
+        await tx.restores.record_plan_hash(slice_.lease, copied)
+
+    @asynccontextmanager
+    async def open(self, slice_: Slice, items: Sequence[Item]) -> AsyncIterator[WorkItem]:
+        """Load the backup items, open the tenant for writing."""
+        run = slice_.run
+        material = await load(self._uow, run, items)
+        fresh: Mapping[int, timedelta] = {}
+        if any(item.state is ItemState.INTENT for item in items):
+            async with self._uow.begin(run.tenant_id) as tx:
+                fresh = await tx.restores.fresh_intents(run.id, younger_than=self._intent_grace)
+        async with self._connectors.writer(slice_.connection) as writer:
+            live = Live(writer, partial(backed_up_ids, self._uow, run))
+            yield ItemWork(slice_, writer, live, material, fresh, self._max_attempts)
+
+    async def store(self, tx: RestoreTransaction, slice_: Slice, results: Sequence[ItemResult]) -> None:
+        """Everything is in the ledger."""
+
+    async def conclude(self, slice_: Slice) -> None:
+        """Nothing precedes the end."""
+
+    async def summary(self, tx: RestoreTransaction, slice_: Slice) -> Mapping[str, Any]:
+        """Count the outcomes and name the first failures."""
+        return {
+            "outcomes": dict(await tx.ledger.outcomes(slice_.lease)),
+            "failures": await tx.ledger.failures(slice_.lease),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ItemWork:
+    """Works the items of one slice."""
+
+    slice_: Slice
+    writer: TenantWriter
+    live: Live
+    material: SliceMaterial
+    fresh: Mapping[int, timedelta]
+    max_attempts: int
+
+    async def __call__(self, item: Item) -> ItemResult:
+        """Carry out one plan entry, or say why not."""
+        if item.ordinal in self.fresh:
+            return ItemResult(item.ordinal, None, retry_in=self.fresh[item.ordinal])
+        if not plan_of(item):  # its preview failed
+            return _blocked(item, SafeCode.RESTORE_PREVIEW_REQUIRED)
+        entry = PlanEntry.of_row(plan_of(item))
+        match entry.action:
+            case PlanAction.SKIP:
+                return ItemResult(item.ordinal, Outcome.SKIPPED, entry.code)
+            case PlanAction.BLOCKED:
+                return _blocked(item, entry.code or SafeCode.RESTORE_PLAN_CHANGED)
+            case PlanAction.UNCHANGED:
+                return await self._unchanged(item, entry)
+            case PlanAction.CREATE | PlanAction.UPDATE:
+                return await self._change(item, entry)
+
+    async def _unchanged(self, item: Item, entry: PlanEntry) -> ItemResult:
+        seen = await self.live.read(item.policy_type, entry.target_id or "", self.slice_.tag(item))
+        if seen is None or has_drifted(entry, seen):
+            return _blocked(item, SafeCode.RESTORE_PLAN_CHANGED)
+        return ItemResult(item.ordinal, Outcome.UNCHANGED, entry.code, remote_id=entry.target_id)
+
+    async def _change(self, item: Item, entry: PlanEntry) -> ItemResult:
+        tag = self.slice_.tag(item)
+        try:
+            material = self.material.of(item)
+            source = Source(material, material.content())
+        except PermanentError as error:
+            return _unusable(item, error.code)
+        goal = await source.desired(self.material.executed, self.live, tag)
+        if _cannot_map(entry, goal):
+            return _unusable(item, SafeCode.RESTORE_MAPPING_UNSAFE)
+        if item.state is not ItemState.INTENT:
+            planned = await source.desired(self.material.planned, self.live, tag) if source.references else goal
+            if not _is_as_previewed(entry, planned):
+                return _blocked(item, SafeCode.RESTORE_PLAN_CHANGED)
+        change = Change(self.slice_, self.writer, self.live, item, material, entry, goal, self.max_attempts)
+        return await change.apply()
+
+
+def _cannot_map(entry: PlanEntry, goal: Desired) -> bool:
+    """Tell whether a foundation that the plan relied on is missing; then nothing of the item is done."""
+    payload = Step.WRITE in entry.steps and goal.unmapped > 0
+    return payload or (Step.ASSIGN in entry.steps and goal.assignments is None)
+
+
+def _is_as_previewed(entry: PlanEntry, planned: Desired) -> bool:
+    return (planned.fingerprint, planned.assignments_fingerprint) == (
+        entry.backup_fingerprint,
+        entry.backup_assignments_fingerprint,
+    )
+
+
+def _unusable(item: Item, code: SafeCode) -> ItemResult:
+    """Refuse an item; if a write of it may have been sent, only a person can tell what it did."""
+    if item.state is ItemState.INTENT:
+        return ItemResult(item.ordinal, Outcome.UNKNOWN, SafeCode.RESTORE_OUTCOME_UNKNOWN)
+    return _blocked(item, code)
+
+
+def _blocked(item: Item, code: SafeCode) -> ItemResult:
+    return ItemResult(item.ordinal, Outcome.BLOCKED, code)

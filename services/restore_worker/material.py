@@ -1,0 +1,119 @@
+"""What a slice restores from: backup items with their contents, and what earlier phases made of the foundations."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from services.restore_worker.ports import RestoreUnitOfWork
+from shared.connectors.port import Json
+from shared.domain.backups import CaptureWarning, Quality
+from shared.domain.errors import PermanentError, SafeCode
+from shared.domain.items import Outcome
+from shared.domain.plans import PlanAction
+from shared.persistence.restores import FoundationRow
+from shared.persistence.snapshots import Snapshot
+from shared.ports import BackupItem, Item, RunRecord
+
+Reference: TypeAlias = tuple[str, str]  # policy type of a foundation, its id
+
+_INCOMPLETE = frozenset({CaptureWarning.SETTINGS_MISSING, CaptureWarning.SETTINGS_INCOMPLETE})
+_DONE = frozenset({Outcome.APPLIED_CREATED, Outcome.APPLIED_UPDATED, Outcome.UNCHANGED})
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What was captured of one object. `assignments` is None when they were not captured."""
+
+    payload: Json
+    assignments: Sequence[Json] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """One backup item, to be restored."""
+
+    backup: BackupItem
+    snapshot: Snapshot | None
+    is_homonym: bool = False  # another item of its set has the same type and natural key
+
+    @property
+    def was_captured_here(self) -> bool:
+        """True when the object was captured from this very tenant: its ids mean the same today.
+
+        An imported item has no inventory row; where it comes from is not known.
+        """
+        return self.backup.policy_id is not None
+
+    def content(self) -> Content:
+        """Decode and verify the snapshot; `PermanentError` when it is missing, corrupt or not the whole object."""
+        if (
+            self.snapshot is None
+            or self.backup.quality is Quality.METADATA_ONLY
+            or _INCOMPLETE & {*self.backup.warnings}
+        ):
+            raise PermanentError(SafeCode.SNAPSHOT_MISSING, policy_type=self.backup.policy_type)
+        document = self.snapshot.document()
+        payload, assignments = document.get("payload"), document.get("assignments")
+        if not isinstance(payload, dict):
+            raise PermanentError(SafeCode.SNAPSHOT_CORRUPT, reason="shape")
+        if CaptureWarning.ASSIGNMENTS_MISSING in self.backup.warnings or not isinstance(assignments, list):
+            assignments = None
+        return Content(payload, assignments)
+
+
+@dataclass(frozen=True, slots=True)
+class SliceMaterial:
+    """Everything that the items of a slice need of the database."""
+
+    by_item: Mapping[UUID, Material]
+    # Backed-up ids of foundations to the tenant's own: as planned, and as executed. None: there is none to refer to.
+    planned: Mapping[Reference, str | None]
+    executed: Mapping[Reference, str | None]
+
+    def of(self, item: Item) -> Material:
+        """Return the item's material; `PermanentError(SCOPE_TENANT_MISMATCH)` if it is not of the run's backup set."""
+        try:
+            return self.by_item[item.item_id]
+        except KeyError:
+            raise PermanentError(SafeCode.SCOPE_TENANT_MISMATCH, item_id=str(item.item_id)) from None
+
+
+async def load(uow: RestoreUnitOfWork, run: RunRecord, items: Sequence[Item]) -> SliceMaterial:
+    """Load the slice's material in a handful of queries. The scope is asserted here a second time."""
+    ids = [item.item_id for item in items]
+    async with uow.begin(run.tenant_id) as tx:
+        backups = [one for one in await tx.backups.items_by_ids(ids) if one.backup_set_id == run.backup_set_id]
+        snapshots = await tx.snapshots.fetch_many([one.snapshot_sha256 for one in backups])
+        homonyms = await tx.restores.homonyms(run.backup_set_id, ids) if run.backup_set_id else frozenset()
+        rows = await tx.restores.foundations(run.id, before_phase=max((item.phase for item in items), default=0))
+    return SliceMaterial(
+        {one.id: Material(one, snapshots.get(one.snapshot_sha256), one.id in homonyms) for one in backups},
+        {(row.policy_type, row.backup_remote_id): _planned_id(row) for row in rows},
+        {(row.policy_type, row.backup_remote_id): row.remote_id if row.outcome in _DONE else None for row in rows},
+    )
+
+
+def placeholder(backup_remote_id: str) -> str:
+    """Stand for the id of an object that an execution will create."""
+    return f"new:{backup_remote_id}"
+
+
+def _planned_id(row: FoundationRow) -> str | None:
+    match row.action:
+        case PlanAction.CREATE:
+            return placeholder(row.backup_remote_id)
+        case PlanAction.UPDATE | PlanAction.UNCHANGED:
+            return row.planned_id
+        case _:
+            return None
+
+
+def warnings_of(backup: BackupItem) -> list[str]:
+    """Return what a person should know of the backup item."""
+    return [warning.value for warning in backup.warnings]
+
+
+def plan_of(item: Item) -> Mapping[str, Any]:
+    """Return the item's plan entry; empty when its preview failed."""
+    return item.plan or {}

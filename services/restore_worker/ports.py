@@ -1,0 +1,103 @@
+"""What the two operations need of the database."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import Protocol
+from uuid import UUID
+
+from shared.engine.work import EngineTransaction
+from shared.persistence.restores import FoundationRow, PreviewFacts
+from shared.persistence.snapshots import Snapshot
+from shared.ports import BackupItem, Lease, RunRecord
+
+
+class BackupRepository(Protocol):
+    """Backup items of one tenant."""
+
+    async def items_by_ids(self, ids: Sequence[UUID]) -> list[BackupItem]:
+        """Return those of the ids that are this tenant's, in any order."""
+        ...
+
+
+class SnapshotRepository(Protocol):
+    """Captured contents of one tenant."""
+
+    async def fetch_many(self, hashes: Sequence[str]) -> dict[str, Snapshot]:
+        """Return the stored rows by hash, unverified."""
+        ...
+
+
+class RestoreRepository(Protocol):
+    """What restores keep beside the ledger; see `shared.persistence.restores.SqlRestores`."""
+
+    async def expand_preview(self, lease: Lease, run: RunRecord, phases: Mapping[str, int]) -> None:
+        """Make one item per selected backup item of the run's set: by phase, type, name."""
+        ...
+
+    async def expand_execution(self, lease: Lease, run: RunRecord) -> None:
+        """Copy the preview's items with their plans, as far as they are of the run's own backup set."""
+        ...
+
+    async def preview_facts(self, preview_run_id: UUID) -> PreviewFacts | None:
+        """Return what an execution checks before it begins."""
+        ...
+
+    async def foundations(self, run_id: UUID, *, before_phase: int) -> list[FoundationRow]:
+        """Return the items of earlier phases."""
+        ...
+
+    async def homonyms(self, backup_set_id: UUID, item_ids: Sequence[UUID]) -> frozenset[UUID]:
+        """Return those of the items that share type and natural key with another item of their set."""
+        ...
+
+    async def backed_up_ids(self, backup_set_id: UUID, policy_type: str, remote_ids: Sequence[str]) -> frozenset[str]:
+        """Return those of the ids under which the set holds an object of this type."""
+        ...
+
+    async def fresh_intents(self, run_id: UUID, *, younger_than: timedelta) -> Mapping[int, timedelta]:
+        """Return how long open intents still are too young to be judged, by ordinal."""
+        ...
+
+    async def action_counts(self, run_id: UUID) -> Mapping[str, int]:
+        """Count the planned items by action."""
+        ...
+
+    async def warned_items(self, run_id: UUID) -> int:
+        """Count the planned items that carry a warning."""
+        ...
+
+    async def plan_hash(self, run_id: UUID) -> str:
+        """Hash what the plan would do, in order."""
+        ...
+
+    async def record_plan_hash(self, lease: Lease, plan_hash: str) -> None:
+        """Write the hash to the run's row; raise `LeaseLost` when the lease is not in force any more."""
+        ...
+
+
+class RestoreTransaction(EngineTransaction, Protocol):
+    """One short transaction of one tenant."""
+
+    @property
+    def backups(self) -> BackupRepository:
+        """Backup items."""
+        ...
+
+    @property
+    def snapshots(self) -> SnapshotRepository:
+        """Captured contents."""
+        ...
+
+    @property
+    def restores(self) -> RestoreRepository:
+        """Previews and executions."""
+        ...
+
+
+class RestoreUnitOfWork(Protocol):
+    """Opens transactions. Raises `TransientError(SERVICE_UNAVAILABLE)` when the database does not answer."""
+
+    def begin(self, tenant_id: UUID) -> AbstractAsyncContextManager[RestoreTransaction]:
+        """Begin a transaction for one tenant."""
+        ...

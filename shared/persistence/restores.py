@@ -1,0 +1,225 @@
+"""What restores keep beside the ledger: where their items come from, what earlier phases made, and the plan's hash."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, Text, and_, any_, bindparam, case, cast, func, or_, select, tuple_, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import UUID as SqlUuid  # noqa: N811  the standard library has a UUID, too
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.domain.errors import LeaseLost, SafeCode
+from shared.domain.items import ItemState, Outcome
+from shared.domain.plans import PlanAction
+from shared.domain.runs import RunStatus, RunType
+from shared.persistence.leases import holds
+from shared.persistence.ledger import SqlLedger
+from shared.persistence.run_rows import RUN_TABLES
+from shared.persistence.tables import backup_items, restore_run_items, restore_runs
+from shared.ports import Lease, RunRecord
+
+_NOW = func.clock_timestamp()
+_BYTEWISE = "C"  # the same order on every server
+_HASHED_ROWS = 1000  # read from the server at a time
+_HASHED_FIELDS = (
+    "action",
+    "steps",
+    "target_id",
+    "live_fingerprint",
+    "live_assignments_fingerprint",
+    "backup_fingerprint",
+    "backup_assignments_fingerprint",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewFacts:
+    """What an execution has to know of the preview that it carries out."""
+
+    backup_set_id: UUID
+    is_dry_run: bool
+    status: RunStatus
+    plan_hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundationRow:
+    """An item of an earlier phase of the same run: what was backed up under `backup_remote_id`."""
+
+    policy_type: str
+    backup_remote_id: str
+    action: PlanAction | None  # None: not planned, since its preview failed
+    planned_id: str | None
+    outcome: Outcome | None
+    remote_id: str | None
+
+
+class SqlRestores:
+    """Reads and expansions of restore runs inside one tenant's transaction."""
+
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID, ledger: SqlLedger) -> None:
+        """Work inside `connection`'s transaction."""
+        self._connection = connection
+        self._tenant_id = tenant_id
+        self._ledger = ledger
+
+    async def expand_preview(self, lease: Lease, run: RunRecord, phases: Mapping[str, int]) -> None:
+        """Make one item per selected backup item of the run's set: by phase, type, name.
+
+        The selection is the run's `item_ids` or its selector's `policy_types`. A type that `phases` does not know comes
+        last.
+        """
+        items = backup_items.c
+        last = max(phases.values(), default=0)
+        phase = case(*((items.policy_type == key, order) for key, order in phases.items() if order < last), else_=last)
+        order = (phase, *(column.collate(_BYTEWISE) for column in (items.policy_type, items.display_name)), items.id)
+        source = select(
+            (func.row_number().over(order_by=order) - 1).label("ordinal"),
+            items.id.label("item_id"),
+            phase.label("phase"),
+            items.display_name.label("label"),
+            items.policy_type.label("policy_type"),
+        ).where(items.tenant_id == self._tenant_id, items.backup_set_id == run.backup_set_id, self._selected(run))
+        await self._ledger.expand_from(lease, source)
+
+    async def expand_execution(self, lease: Lease, run: RunRecord) -> None:
+        """Copy the preview's items with their plans, as far as they are of the run's own backup set."""
+        source = restore_run_items.c
+        preview = restore_runs.c
+        statement = (
+            select(source.ordinal, source.item_id, source.phase, source.label, source.policy_type, source.plan)
+            .join(restore_runs, and_(preview.tenant_id == source.tenant_id, preview.id == source.run_id))
+            .join(backup_items, and_(backup_items.c.tenant_id == source.tenant_id, backup_items.c.id == source.item_id))
+            .where(source.tenant_id == self._tenant_id, source.run_id == run.preview_run_id)
+            .where(preview.is_dry_run, preview.backup_set_id == run.backup_set_id)
+            .where(backup_items.c.backup_set_id == run.backup_set_id)
+        )
+        await self._ledger.expand_from(lease, statement)
+
+    async def preview_facts(self, preview_run_id: UUID) -> PreviewFacts | None:
+        """Return what an execution checks before it begins."""
+        runs = restore_runs.c
+        statement = select(runs.backup_set_id, runs.is_dry_run, runs.status, runs.plan_hash).where(
+            runs.tenant_id == self._tenant_id, runs.id == preview_run_id
+        )
+        row = (await self._connection.execute(statement)).first()
+        return PreviewFacts(row[0], row[1], RunStatus(row[2]), row[3]) if row else None
+
+    async def foundations(self, run_id: UUID, *, before_phase: int) -> list[FoundationRow]:
+        """Return the items of earlier phases: the map from backed-up ids to those of this tenant."""
+        items = restore_run_items.c
+        statement = (
+            select(
+                items.policy_type,
+                backup_items.c.remote_id,
+                items.plan["action"].astext,
+                items.plan["target_id"].astext,
+                items.outcome,
+                items.remote_id,
+            )
+            .join(backup_items, and_(backup_items.c.tenant_id == items.tenant_id, backup_items.c.id == items.item_id))
+            .where(self._of(run_id), items.phase < before_phase)
+            .order_by(items.ordinal)
+        )
+        return [
+            FoundationRow(
+                row[0],
+                row[1],
+                PlanAction(row[2]) if row[2] else None,
+                row[3],
+                Outcome(row[4]) if row[4] else None,
+                row[5],
+            )
+            for row in await self._connection.execute(statement)
+        ]
+
+    async def homonyms(self, backup_set_id: UUID, item_ids: Sequence[UUID]) -> frozenset[UUID]:
+        """Return those of the items that share type and natural key with another item of their set."""
+        items = backup_items.c
+        other = backup_items.alias("other")
+        twin = (
+            select(other.c.id)
+            .where(other.c.tenant_id == items.tenant_id, other.c.backup_set_id == items.backup_set_id)
+            .where(tuple_(other.c.policy_type, other.c.natural_key) == tuple_(items.policy_type, items.natural_key))
+            .where(other.c.id != items.id)
+        )
+        statement = select(items.id).where(
+            items.tenant_id == self._tenant_id,
+            items.backup_set_id == backup_set_id,
+            items.id == any_(cast(bindparam("ids", list(item_ids)), ARRAY(SqlUuid(as_uuid=True)))),
+            twin.exists(),
+        )
+        return frozenset((await self._connection.scalars(statement)).all())
+
+    async def backed_up_ids(self, backup_set_id: UUID, policy_type: str, remote_ids: Sequence[str]) -> frozenset[str]:
+        """Return those of the ids under which the set holds an object of this type."""
+        items = backup_items.c
+        statement = select(items.remote_id).where(
+            items.tenant_id == self._tenant_id,
+            items.backup_set_id == backup_set_id,
+            items.policy_type == policy_type,
+            items.remote_id == any_(cast(bindparam("ids", list(remote_ids)), ARRAY(Text))),
+        )
+        return frozenset((await self._connection.scalars(statement)).all())
+
+    async def fresh_intents(self, run_id: UUID, *, younger_than: timedelta) -> Mapping[int, timedelta]:
+        """Return how long open intents still are too young to be judged, by ordinal. Database clock.
+
+        A write that the tenant's system throttled was not performed: nothing of it can be on its way.
+        """
+        items = restore_run_items.c
+        wait = items.intent_at + younger_than - _NOW
+        statement = select(items.ordinal, wait).where(
+            self._of(run_id),
+            items.state == ItemState.INTENT.value,
+            items.error_code.is_distinct_from(SafeCode.GRAPH_THROTTLED.value),
+            wait > timedelta(),
+        )
+        return {row[0]: row[1] for row in await self._connection.execute(statement)}
+
+    async def action_counts(self, run_id: UUID) -> Mapping[str, int]:
+        """Count the planned items by action."""
+        action = restore_run_items.c.plan["action"].astext
+        statement = select(action, func.count()).where(self._of(run_id), action.is_not(None)).group_by(action)
+        return {row[0]: row[1] for row in await self._connection.execute(statement)}
+
+    async def warned_items(self, run_id: UUID) -> int:
+        """Count the planned items that carry a warning."""
+        warnings = func.jsonb_array_length(restore_run_items.c.plan["warnings"])
+        statement = select(func.count()).where(self._of(run_id), warnings > 0)
+        return await self._connection.scalar(statement) or 0
+
+    async def plan_hash(self, run_id: UUID) -> str:
+        """Hash what the plan would do, in order. Rows are streamed: memory does not grow with the run."""
+        items = restore_run_items.c
+        fields = [items.plan[name].astext for name in _HASHED_FIELDS]
+        statement = select(items.item_id, *fields).where(self._of(run_id)).order_by(items.ordinal)
+        digest = hashlib.sha256()
+        async with self._connection.stream(statement.execution_options(yield_per=_HASHED_ROWS)) as rows:
+            async for row in rows:
+                digest.update(json.dumps([str(row[0]), *row[1:]]).encode() + b"\n")
+        return digest.hexdigest()
+
+    async def record_plan_hash(self, lease: Lease, plan_hash: str) -> None:
+        """Write the hash to the run's row; raise `LeaseLost` when the lease is not in force any more."""
+        statement = update(restore_runs).where(holds(RUN_TABLES[RunType.RESTORE], lease)).values(plan_hash=plan_hash)
+        if (await self._connection.execute(statement)).rowcount != 1:
+            raise LeaseLost
+
+    def _selected(self, run: RunRecord) -> ColumnElement[bool]:
+        asked: Select[Any] = select(restore_runs.c.requested_items).where(
+            restore_runs.c.tenant_id == self._tenant_id, restore_runs.c.id == run.id
+        )
+        words = func.jsonb_array_elements_text(asked.scalar_subquery()).column_valued("asked")
+        ids = select(cast(words, SqlUuid(as_uuid=True)))
+        chosen = or_(asked.scalar_subquery().is_(None), backup_items.c.id.in_(ids))
+        types = (run.selector or {}).get("policy_types")
+        return chosen if types is None else and_(chosen, backup_items.c.policy_type.in_(list(types)))
+
+    def _of(self, run_id: UUID) -> ColumnElement[bool]:
+        return and_(restore_run_items.c.tenant_id == self._tenant_id, restore_run_items.c.run_id == run_id)
