@@ -95,6 +95,10 @@ class PolicySpec:
     definition: Mapping[str, Any]
     priority: int = PRIORITY
 
+    def covers(self, kind: Literal["queues", "exchanges"], name: str) -> bool:
+        """Tell whether the policy matches an object."""
+        return kind == self.apply_to and re.search(self.pattern, name) is not None
+
 
 EXCHANGES = (
     ExchangeSpec(Exchange.COMMANDS, "topic", "commands of upstream systems"),
