@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 
 from cli.console import CliFailure, ExitCode, unreachable
-from cli.models import BackupSet, Notification, NotificationPage, Run, RunItem, RunPage, StartedRun
+from cli.models import BackupSet, Notification, NotificationPage, Preview, Run, RunItem, RunPage, StartedRun
 from shared.domain.runs import RunStatus, RunType
 
 TIMEOUT = 30.0  # seconds for one call
@@ -159,19 +159,31 @@ class Client:
         async for raw in self._pages(f"{_path(run)}/items", {"outcome": outcome}):
             yield RunItem.model_validate(raw)
 
-    async def preview(self, run: Run) -> dict[str, Any]:
-        """Return the summary of a preview: what an execution would do, counted by action."""
-        answer: dict[str, Any] = await self._call("GET", f"{_path(run)}/preview")
-        return answer
+    async def preview(self, run: Run) -> Preview:
+        """Return what an execution of this preview would do: the sums and every entry."""
+        entries: list[Any] = []
+        cursor: str | None = None
+        while True:
+            page = await self._call("GET", f"{_path(run)}/preview", params={"limit": PAGE, "cursor": cursor})
+            entries += page["items"]
+            cursor = page.get("next")
+            if not cursor:
+                return Preview.model_validate({**page, "items": entries})
 
     async def backup_sets(self, tenant_id: UUID) -> AsyncIterator[BackupSet]:
         """Yield the tenant's backup sets, newest first."""
         async for raw in self._pages(f"/v1/tenants/{tenant_id}/backup-sets", {}):
             yield BackupSet.model_validate(raw)
 
-    async def tenant_names(self) -> dict[UUID, str]:
-        """Return the tenants that the caller belongs to, by id."""
-        return {UUID(raw["id"]): str(raw["name"]) async for raw in self._pages("/v1/tenants", {})}
+    async def tenant_name(self, tenant_id: UUID) -> str:
+        """Return the tenant's name; its id where the server does not tell names."""
+        try:
+            answer = await self._call("GET", f"/v1/tenants/{tenant_id}")
+        except RequestRefused as refused:
+            if refused.status != httpx.codes.NOT_FOUND:
+                raise
+            return str(tenant_id)
+        return str(answer["name"])
 
     # --- notifications -----------------------------------------------------------------------------------------------
 

@@ -38,6 +38,8 @@ class Run(Answer):
     finished_at: datetime | None = None
     requested_by: str | None = None
     wait_reason: str | None = None
+    backup_set_id: UUID | None = None
+    preview_run_id: UUID | None = None
     abort_requested_at: datetime | None = None
     error: SafeErrorAnswer | None = None
 
@@ -65,7 +67,31 @@ class RunItem(Answer):
     outcome: str | None = None
     attempt: int = 0
     error: SafeErrorAnswer | None = None
-    plan: dict[str, Any] | None = None
+
+
+class PlanEntry(Answer):
+    """What an execution would do to one item. `patch` (RFC 6902) leads from the live object to the backed-up one."""
+
+    ordinal: int
+    label: str
+    policy_type: str
+    action: str | None = None
+    target_id: str | None = None
+    patch: tuple[dict[str, Any], ...] = ()
+    patch_operations: int = 0
+    patch_truncated: bool = False
+    assignments_patch: tuple[dict[str, Any], ...] = ()
+    warnings: tuple[str, ...] = ()
+    error: SafeErrorAnswer | None = None
+
+
+class Preview(Answer):
+    """A whole preview: what an execution would do, in sum and item by item."""
+
+    status: RunStatus
+    actions: dict[str, int] = Field(default_factory=dict)
+    plan_hash: str | None = None
+    items: tuple[PlanEntry, ...] = ()
 
 
 class BackupSet(Answer):
@@ -82,6 +108,7 @@ class Notification(Answer):
 
     id: UUID
     tenant_id: UUID
+    tenant_name: str = ""
     run_type: RunType
     run_id: UUID
     operation: str = ""

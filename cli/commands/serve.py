@@ -1,0 +1,120 @@
+"""`reinstate serve` and `reinstate simulate`: processes that run until a signal ends them."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.console import EXIT_CODES, CliFailure, reporting, run, unreachable, usage
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+simulate = typer.Typer(
+    no_args_is_help=True, help="Simulate a tenant's system, for trying things out.", epilog=EXIT_CODES
+)
+
+
+class Service(StrEnum):
+    """What can be served."""
+
+    DISPATCHER = "dispatcher"
+    RESTORE_WORKER = "restore-worker"
+    BULK_WORKER = "bulk-worker"
+    NOTIFIER = "notifier"
+
+
+def serve(
+    service: Annotated[Service, typer.Argument(help="Which service to run.", show_default=False)],
+    host: Annotated[str, typer.Option(envvar="REINSTATE_HOST", help="Dispatcher: the address to listen on.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(envvar="REINSTATE_PORT", min=0, max=65535, help="Dispatcher: its port.")] = 8080,
+) -> None:
+    """Run one service until SIGTERM or SIGINT; settings come from the environment."""
+    from pydantic import ValidationError
+
+    with reporting(as_json=False):
+        try:
+            if service is Service.DISPATCHER:
+                _serve_http(host, port)
+            else:
+                _serve_consumer(service)
+        except ValidationError as error:
+            raise _wrong_settings(error) from None
+
+
+def _serve_http(host: str, port: int) -> None:
+    import uvicorn
+
+    from services.dispatcher.app import create_app
+    from services.dispatcher.settings import DispatcherSettings
+
+    settings = DispatcherSettings()
+    uvicorn.run(create_app(settings), host=host, port=port, access_log=False, log_level="warning", server_header=False)
+
+
+def _serve_consumer(service: Service) -> None:
+    from importlib import import_module
+
+    from aio_pika.exceptions import AMQPConnectionError
+
+    app = import_module(f"services.{service.value.replace('-', '_')}.app")
+    try:
+        run(app.serve())
+    except (AMQPConnectionError, OSError):
+        raise unreachable("the broker", next_step="check AMQP_URL: reinstate doctor") from None
+
+
+def _wrong_settings(error: "ValidationError") -> CliFailure:
+    places = ("_".join(map(str, one["loc"])).upper() for one in error.errors(include_input=False, include_url=False))
+    return usage(
+        f"settings are missing or wrong: {', '.join(places)}",
+        next_step='for local servers: eval "$(reinstate stack up --env)"',
+        code="cli.setting_invalid",
+    )
+
+
+@simulate.callback()
+def simulators() -> None:
+    """Simulate a tenant's system, for trying things out."""
+
+
+@simulate.command()
+def graph(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 0,
+    tenants: Annotated[int, typer.Option(min=0, help="How many tenants to make.")] = 3,
+    seed: Annotated[int, typer.Option(help="Decides ids, jitter and order.")] = 1,
+    journal: Annotated[Path | None, typer.Option(help="A file that every request is appended to.")] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="A file that gets address and sign-in data.")] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Load the sample into the first tenant.")] = False,
+    load: Annotated[Path | None, typer.Option(help="Load a folder of exported policies into the first tenant.")] = None,
+) -> None:
+    """Run a deterministic Microsoft Graph; prints one line of JSON with its address when it listens."""
+    from pydantic import ValidationError
+
+    from simulator.server import SimulatorSettings
+    from simulator.server import serve as serve_graph
+
+    with reporting(as_json=False):
+        try:
+            settings = SimulatorSettings(
+                host=host,
+                port=port,
+                tenants=tenants,
+                seed=seed,
+                journal=journal,
+                ready_file=ready_file,
+                sample=sample,
+                load=load,
+            )
+        except ValidationError as error:
+            raise _wrong_settings(error) from None
+        try:
+            serve_graph(settings, lambda line: print(line, flush=True))
+        except OSError as error:
+            raise usage(
+                f"cannot listen on {host}:{port}: {error.strerror}", next_step="choose another --port"
+            ) from None

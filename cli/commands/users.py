@@ -1,0 +1,49 @@
+"""`reinstate user`: who may sign in, and where they belong."""
+
+from typing import Annotated
+
+import typer
+
+from cli.console import EXIT_CODES, JsonFlag, Output, reporting, run, usage
+
+app = typer.Typer(no_args_is_help=True, help="Add users (writes to the database of DATABASE_URL).", epilog=EXIT_CODES)
+
+
+@app.callback()
+def users() -> None:
+    """Add users (writes to the database of DATABASE_URL)."""
+
+
+@app.command()
+def add(
+    email: Annotated[str, typer.Argument(help="The user's e-mail address.", show_default=False)],
+    tenant: Annotated[str, typer.Option(help="The tenant's id, directory id or name.", show_default=False)],
+    name: Annotated[str | None, typer.Option(help="The user's name (default: the address).")] = None,
+    role: Annotated[str, typer.Option(help="readonly, operator, manager or owner.")] = "operator",
+    new_token: Annotated[bool, typer.Option("--token/--no-token", help="Make a new token and print it once.")] = True,
+    as_json: JsonFlag = False,
+) -> None:
+    """Add a user to a tenant and print the token, once. A known user gets the role in one more tenant."""
+    with reporting(as_json) as output:
+        run(_add(output, email, tenant, name or email, role, new_token=new_token))
+
+
+async def _add(output: Output, email: str, tenant: str, name: str, role: str, *, new_token: bool) -> None:
+    import hashlib
+    import secrets
+
+    from cli.administration import administration, tenant_named
+    from shared.domain.operations import Role
+
+    if role not in set(Role):
+        raise usage(f"a role is one of {', '.join(Role)}")
+    if "@" not in email.strip("@"):
+        raise usage("that is no e-mail address")
+    token = secrets.token_urlsafe(32) if new_token else None
+    digest = hashlib.sha256(token.encode()).hexdigest() if token else None
+    async with administration() as admin:
+        found = await tenant_named(admin, tenant)
+        added = await admin.add_user(email.strip().lower(), name, found.id, Role(role), token_sha256=digest)
+    document = {"id": str(added.id), "created": added.created, "tenant_id": str(found.id), "role": role, "token": token}
+    output.say(f"{email} is {role} of {found.name}." + (" The token is not shown again:" if token else ""))
+    output.result(document, lambda console: console.print(token or str(added.id), markup=False, highlight=False))

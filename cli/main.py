@@ -1,0 +1,62 @@
+"""The `reinstate` command: puts the commands together, and nothing else."""
+
+import typer
+
+from cli.commands import backup, database, notifications, restore, runs, serve, stack, tenants, topology, users
+from cli.console import EXIT_CODES, ExitCode, JsonFlag, Output, reporting, run
+
+HELP = """Back up and restore the configuration of many customer tenants.
+
+Commands for people and scripts talk to the server at REINSTATE_URL (default http://127.0.0.1:8080) as the user of
+REINSTATE_TOKEN. Commands for administrators (db, topology, tenant, user, serve, doctor) use DATABASE_URL, AMQP_URL and
+RABBITMQ_MANAGEMENT_URL."""
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help=HELP,
+    epilog=EXIT_CODES,
+    pretty_exceptions_enable=False,  # a trace that shows local variables would show tokens
+)
+app.add_typer(backup.app, name="backup")
+app.add_typer(restore.app, name="restore")
+app.add_typer(runs.app, name="runs")
+app.add_typer(notifications.app, name="notifications")
+app.add_typer(tenants.app, name="tenant")
+app.add_typer(users.app, name="user")
+app.add_typer(stack.app, name="stack")
+app.add_typer(database.app, name="db")
+app.add_typer(topology.app, name="topology")
+app.add_typer(serve.simulate, name="simulate")
+app.command("serve", epilog=EXIT_CODES)(serve.serve)
+
+
+@app.command(epilog=EXIT_CODES)
+def doctor(as_json: JsonFlag = False) -> None:
+    """Check what Reinstate needs, one line each, and say what to do; exit code 1 when something is wrong."""
+    with reporting(as_json) as output:
+        if not run(_doctor(output)):
+            raise typer.Exit(ExitCode.FAILED)
+
+
+async def _doctor(output: Output) -> bool:
+    from dataclasses import asdict
+
+    from rich.text import Text
+
+    from cli.doctor import Health, examine
+    from cli.views import table
+
+    findings = await examine()
+    styles = {Health.OK: "green", Health.NOTE: "yellow", Health.WRONG: "red"}
+    made = table("", "check", "found", "what to do")
+    for finding in findings:
+        word = Text(finding.health.value, style=styles[finding.health])
+        made.add_row(word, finding.check, Text(finding.detail), Text(finding.next_step))
+    well = all(finding.health is not Health.WRONG for finding in findings)
+    document = {"ok": well, "checks": [asdict(finding) for finding in findings]}
+    output.result(document, lambda console: console.print(made))
+    return well
+
+
+if __name__ == "__main__":
+    app()
