@@ -27,6 +27,12 @@ def head() -> str:
     return ScriptDirectory.from_config(_config()).get_current_head() or ""
 
 
+def serves(revision: str | None) -> bool:
+    """Tell whether this code runs on that schema: its own newest one, or a later one that it cannot know yet."""
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    return revision is not None and (revision == head() or revision not in known)
+
+
 async def upgrade(database_url: str, revision: str = "head") -> None:
     """Apply every migration up to `revision`. Concurrent callers wait for one another.
 

@@ -1,0 +1,39 @@
+"""Wires the dispatcher: HTTP in front, the machinery behind.
+
+Start it with `uvicorn --factory services.dispatcher.app:create_app`.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from services.dispatcher import problems
+from services.dispatcher.machinery import running
+from services.dispatcher.metrics import Metrics
+from services.dispatcher.middleware import BodyLimit, Measured
+from services.dispatcher.openapi import document
+from services.dispatcher.routes import ROUTERS
+from services.dispatcher.routes.health import router as health
+from services.dispatcher.settings import MAX_BODY, DispatcherSettings
+
+
+def create_app(settings: DispatcherSettings | None = None) -> FastAPI:
+    """Build the app; settings come from the environment unless given, and are read when it starts."""
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with running(settings or DispatcherSettings(), metrics) as machinery:
+            app.state.machinery = machinery
+            app.state.room = machinery.room
+            yield
+
+    app = FastAPI(title="Reinstate", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(BodyLimit, limit=settings.dispatcher_max_body if settings else MAX_BODY)
+    app.add_middleware(Measured, metrics=metrics)
+    problems.install(app)
+    for router in (*ROUTERS, health):
+        app.include_router(router)
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    return app

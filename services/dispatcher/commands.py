@@ -1,0 +1,33 @@
+"""A command from the broker, carried out or refused for good."""
+
+from services.dispatcher.handlers import Door, Source, abort_run, note_refusal, start_run
+from services.dispatcher.metrics import Metrics
+from services.dispatcher.ports import StartUnitOfWork
+from shared.contracts.commands import AbortRun, Start
+from shared.domain.errors import PoisonMessage, ReinstateError, SafeCode, TransientError
+
+
+async def carry_out(
+    command: Start | AbortRun, *, message_id: str, user: str | None, uow: StartUnitOfWork, metrics: Metrics
+) -> None:
+    """Start or abort as told; return when it is committed.
+
+    Raises `PoisonMessage` with the safe code of a refusal, which parks the command, and `TransientError`, which brings
+    it back later. `user` is the broker's user that published it.
+    """
+    if not message_id.isprintable():
+        raise PoisonMessage(SafeCode.MESSAGE_UNDECODABLE, field="message_id")
+    source = Source(Door.COMMANDS, message_id, user or "upstream")
+    try:
+        if isinstance(command, AbortRun):
+            await abort_run(command, source=source, uow=uow)
+        else:
+            started = await start_run(command, source=source, uow=uow)
+            outcome = "created" if started.created else "replayed" if started.replayed else "reused"
+            metrics.starts.labels(source.door.value, started.run.operation, outcome).inc()
+    except TransientError:
+        raise
+    except ReinstateError as error:
+        metrics.refusals.labels(source.door.value, error.code.value).inc()
+        await note_refusal(command, error, source=source, uow=uow)
+        raise PoisonMessage(error.code, **error.context) from None

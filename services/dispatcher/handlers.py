@@ -1,0 +1,216 @@
+"""Use cases of the front door, the same behind HTTP and behind the broker (ADR 0008)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from services.dispatcher.admission import Asked, asked_by, check_authority, check_scope
+from services.dispatcher.identity import identity_key, request_hash
+from services.dispatcher.ports import StartTransaction, StartUnitOfWork
+from shared.contracts.commands import AbortRun, Start
+from shared.contracts.events import EventKind
+from shared.domain.errors import ConflictError, NotFoundError, ReinstateError, SafeCode, TransientError
+from shared.domain.operations import OPERATIONS
+from shared.domain.runs import RunStatus
+from shared.ports import AuditEntry, Ending, NewRun, RunRecord
+from shared.runtime.ids import new_id
+
+_RACES = 5  # an active run may end between the insert that met it and the look at it; twice in a row is rare already
+
+
+class Door(StrEnum):
+    """Where a request came in; also the consumer's name in the inbox."""
+
+    HTTP = "http"
+    COMMANDS = "dispatcher.commands"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a request came from. `request_id` makes a repetition harmless: `Idempotency-Key` or message id."""
+
+    door: Door
+    request_id: str | None = None
+    requester: str = "upstream"  # shown where the command names nobody
+
+    @property
+    def causation_id(self) -> str | None:
+        """The message that led to what happens now; an HTTP caller reads the answer instead."""
+        return self.request_id if self.door is Door.COMMANDS else None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The run that a start led to: new, joined, or known from the same request before."""
+
+    run: RunRecord
+    created: bool = False
+    replayed: bool = False
+
+
+async def start_run(command: Start, *, source: Source, uow: StartUnitOfWork) -> Started:
+    """Create the run that the command asks for, or join the identical active one.
+
+    Raises `PermanentError` with a safe code when the command can never be carried out, `ConflictError` when the same
+    request id came with another body, `TransientError` during an outage. Then nothing was stored.
+    """
+    asked = asked_by(command)
+    async with uow.begin(command.tenant_id) as tx:
+        await check_authority(tx, command.initiator_id, asked.operation.role)
+        started = await _taken_before(command, source, tx)
+        if started is None:
+            asked = await check_scope(asked, tx)
+            started = await _find_or_create(_new_run(command, asked, source), tx)
+            await _remember(started, source, tx)
+            await _note_start(command, started, source, tx)
+        await _announce(started, source, tx)
+    return started
+
+
+@dataclass(frozen=True, slots=True)
+class Aborted:
+    """The run after an abort was asked for. `was_active` is False when it had ended before."""
+
+    run: RunRecord
+    was_active: bool
+
+
+async def abort_run(command: AbortRun, *, source: Source, uow: StartUnitOfWork) -> Aborted:
+    """Ask a run to stop: a queued one ends at once, a running one between two items. Again changes nothing.
+
+    Raises `NotFoundError` when the tenant has no such run, `PermanentError` with an `authz.*` code.
+    """
+    async with uow.begin(command.tenant_id) as tx:
+        run = await tx.runs.get(command.run_type, command.run_id)
+        if run is None:
+            raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
+        await check_authority(tx, command.initiator_id, OPERATIONS[run.operation].role)
+        flagged = await tx.runs.request_abort(command.run_type, command.run_id)
+        if flagged is None:
+            return Aborted(run, was_active=False)
+        if run.abort_requested_at is None:
+            await tx.audit.add(_entry(command, flagged, source, "abort_requested", "success"))
+        return Aborted(await _stop(flagged, source, tx), was_active=True)
+
+
+async def note_refusal(
+    command: Start | AbortRun, error: ReinstateError, *, source: Source, uow: StartUnitOfWork
+) -> None:
+    """Audit a request that was refused, where its tenant is known."""
+    async with uow.begin(command.tenant_id) as tx:
+        if await tx.tenants.get() is None:
+            return
+        action = _RUN_WORDS.get(type(command).__name__, "run.start")
+        await tx.audit.add(
+            AuditEntry(
+                action=f"{action}_refused",
+                outcome="blocked",
+                actor_type="user" if source.door is Door.HTTP else "upstream",
+                actor_id=command.initiator_id if source.door is Door.HTTP else None,
+                actor_name=command.requested_by or source.requester,
+                summary="A request was refused",
+                context={**error.context, "reason": error.code.value},
+            )
+        )
+
+
+_RUN_WORDS = {
+    "StartRestoreRun": "restore_run.start",
+    "StartBulkOperationRun": "bulk_operation_run.start",
+    "AbortRun": "run.abort",
+}
+
+
+async def _taken_before(command: Start, source: Source, tx: StartTransaction) -> Started | None:
+    if source.request_id is None:
+        return None
+    body = request_hash(command)
+    seen = await tx.inbox.take(source.door.value, source.request_id, body)
+    if seen is None:
+        return None
+    if seen.body_sha256 != body:
+        raise ConflictError(SafeCode.REQUEST_IDEMPOTENCY_CONFLICT)
+    run = await tx.runs.get(seen.run_type, seen.run_id) if seen.run_type and seen.run_id else None
+    if run is None:  # it was deleted when its time of retention was over
+        raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
+    return Started(run, replayed=True)
+
+
+async def _remember(started: Started, source: Source, tx: StartTransaction) -> None:
+    if source.request_id is not None:
+        await tx.inbox.answer(source.door.value, source.request_id, started.run.run_type, started.run.id)
+
+
+def _new_run(command: Start, asked: Asked, source: Source) -> NewRun:
+    operation = asked.operation
+    selector = asked.selector.model_dump(mode="json") if asked.selector else None
+    return NewRun(
+        id=new_id(),
+        tenant_id=command.tenant_id,
+        run_type=operation.run_type,
+        operation=operation.name,
+        idempotency_key=identity_key(command.tenant_id, asked),
+        lane=command.lane or operation.lane,
+        writes=operation.writes,
+        requested_by=command.requested_by or source.requester,
+        initiator_id=command.initiator_id,
+        backup_set_id=asked.backup_set_id,
+        preview_run_id=asked.target_id if operation.writes else None,
+        target_id=asked.target_id,
+        item_ids=asked.item_ids,
+        selector=selector,
+        total=len(asked.item_ids) if asked.item_ids is not None else None,
+        deadline_at=command.deadline_at,
+        metadata=asked.metadata,
+    )
+
+
+async def _find_or_create(new: NewRun, tx: StartTransaction) -> Started:
+    for _ in range(_RACES):
+        created = await tx.runs.insert(new)
+        if created is not None:
+            return Started(created, created=True)
+        active = await tx.runs.find_active(new.run_type, new.idempotency_key)
+        if active is not None:
+            return Started(active)
+    raise TransientError(SafeCode.SERVICE_UNAVAILABLE, reason="race")
+
+
+async def _announce(started: Started, source: Source, tx: StartTransaction) -> None:
+    if started.created:
+        await tx.outbox.announce(started.run, EventKind.STATUS, causation_id=source.causation_id)
+        await tx.outbox.wake(started.run)
+    elif source.causation_id is not None:  # who published a command learns the run's id from an event only
+        await tx.outbox.announce(started.run, EventKind.REUSED, causation_id=source.causation_id)
+
+
+async def _note_start(command: Start, started: Started, source: Source, tx: StartTransaction) -> None:
+    if not started.created and command.initiator_id is not None:
+        await tx.runs.watch(started.run, command.initiator_id)
+    word, outcome = ("started", "success") if started.created else ("reused", "info")
+    await tx.audit.add(_entry(command, started.run, source, word, outcome))
+
+
+async def _stop(run: RunRecord, source: Source, tx: StartTransaction) -> RunRecord:
+    ended = None
+    if run.status is RunStatus.QUEUED:
+        ended = await tx.runs.end(run, Ending(RunStatus.ABORTED, SafeCode.RUN_ABORTED))
+    if ended is None:  # whoever works it looks at the flag between two items
+        await tx.outbox.wake(run)
+        return run
+    await tx.outbox.announce(ended, EventKind.STATUS, causation_id=source.causation_id)
+    return ended
+
+
+def _entry(command: Start | AbortRun, run: RunRecord, source: Source, word: str, outcome: str) -> AuditEntry:
+    is_person = command.initiator_id is not None
+    return AuditEntry(
+        action=f"{run.run_type.value}.{word}",
+        outcome=outcome,
+        actor_type="user" if is_person else "upstream",
+        actor_id=command.initiator_id,
+        actor_name=command.requested_by or source.requester,
+        target_type=run.run_type.value,
+        target_id=run.id,
+        summary=f"{run.operation} {word.replace('_', ' ')}",
+        context={"operation": run.operation, "run_id": str(run.id), "count": run.counts.total},
+    )

@@ -1,0 +1,140 @@
+"""What runs in the dispatcher's process beside HTTP: the relay, the intake of commands and the sweeper."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Literal
+
+import structlog
+from aio_pika.exceptions import AMQPError
+
+from services.dispatcher.access import Room
+from services.dispatcher.authentication import TokenAuthenticator
+from services.dispatcher.metrics import Metrics
+from services.dispatcher.settings import DispatcherSettings
+from services.dispatcher.subscribers import subscribe
+from services.dispatcher.sweeper import Sweeper
+from shared.contracts.names import ServiceName
+from shared.domain.errors import TransientError
+from shared.messaging.intake import Intake
+from shared.messaging.publisher import ConfirmedPublisher
+from shared.messaging.relay import OutboxRelay
+from shared.persistence.database import create_engine
+from shared.persistence.maintenance import Bounds, SqlMaintenance
+from shared.persistence.migrate import serves
+from shared.persistence.notifications import SqlInboxReader
+from shared.persistence.outbox import OutboxHints, SqlOutboxSource
+from shared.persistence.unit_of_work import SqlUnitOfWork
+from shared.persistence.users import SqlDirectory
+
+log = structlog.get_logger(__name__)
+
+GRACE = 20.0  # seconds that a stop waits for commands in work
+RETRY_AFTER = (0.5, 5.0)  # seconds between two attempts to reach the broker
+
+State = Literal["ok", "waiting", "failed"]
+
+
+@dataclass
+class Machinery:
+    """The parts that have a life of their own."""
+
+    room: Room
+    maintenance: SqlMaintenance
+    publisher: ConfirmedPublisher
+    relay: OutboxRelay
+    intake: Intake
+    sweeper: Sweeper
+    consuming: bool = False
+    tasks: tuple[asyncio.Task[None], ...] = ()
+
+    async def health(self) -> dict[str, State]:
+        """Say of each part whether it works. Without the broker starts are still taken: they wait in the outbox."""
+        parts: dict[str, State] = {"database": "ok", "schema": "ok", "tasks": "ok", "relay": "ok", "consumer": "ok"}
+        try:
+            if not serves(await self.maintenance.revision()):
+                parts["schema"] = "failed"
+        except TransientError:
+            parts["database"] = parts["schema"] = "failed"
+        if any(task.done() for task in self.tasks):
+            parts["tasks"] = "failed"
+        if not self.publisher.is_connected:
+            parts["relay"] = "waiting"
+        if not self.consuming:
+            parts["consumer"] = "waiting"
+        return parts
+
+
+@asynccontextmanager
+async def running(settings: DispatcherSettings, metrics: Metrics) -> AsyncIterator[Machinery]:
+    """Run everything for as long as the block lasts. A broker that is away is waited for, not a reason to end."""
+    engine = create_engine(
+        settings.database_url, service=ServiceName.DISPATCHER, pool_size=settings.dispatcher_pool_size
+    )
+    hints = OutboxHints()
+    uow = SqlUnitOfWork(engine, service=ServiceName.DISPATCHER, hints=hints)
+    directory = SqlDirectory(engine)
+    bounds = Bounds(settings.dispatcher_wake_after, settings.dispatcher_wait_grace, settings.dispatcher_abort_grace)
+    maintenance = SqlMaintenance(engine, bounds)
+    amqp_url = str(settings.amqp_url)
+    publisher = ConfirmedPublisher(amqp_url, ServiceName.DISPATCHER)
+    intake = Intake(amqp_url, ServiceName.DISPATCHER, publisher, graceful_timeout=GRACE)
+    subscribe(intake, uow, metrics, prefetch=settings.dispatcher_prefetch)
+    machinery = Machinery(
+        Room(uow, directory, TokenAuthenticator(directory), SqlInboxReader(engine), metrics),
+        maintenance,
+        publisher,
+        OutboxRelay(SqlOutboxSource(engine, ServiceName.DISPATCHER, hints, rescues=True), publisher),
+        intake,
+        Sweeper(maintenance, uow, bounds, metrics),
+    )
+    try:
+        async with _moving(machinery, settings):
+            yield machinery
+    finally:
+        await publisher.stop()
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def _moving(machinery: Machinery, settings: DispatcherSettings) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    relay = asyncio.create_task(_relay_and_consume(machinery, stop), name="relay")
+    sweeper = asyncio.create_task(machinery.sweeper.run(stop, every=settings.dispatcher_sweep_interval), name="sweeper")
+    machinery.tasks = (relay, sweeper)
+    try:
+        yield
+    finally:
+        await machinery.intake.stop()  # first: what it still finishes goes through the relay
+        stop.set()
+        machinery.relay.stop()
+        await asyncio.gather(relay, sweeper, return_exceptions=True)
+        await machinery.intake.stop()  # it may have come up meanwhile
+
+
+async def _relay_and_consume(machinery: Machinery, stop: asyncio.Event) -> None:
+    """Connect once the broker answers; from then on the clients reconnect by themselves.
+
+    Never cancelled while it connects: a connection that is half made would be left behind.
+    """
+    if not await _until_it_works(machinery.publisher.start, stop):
+        return
+    relay = asyncio.create_task(machinery.relay.run(), name="relay")
+    machinery.consuming = await _until_it_works(machinery.intake.start, stop)
+    log.info("intake.started", consuming=machinery.consuming)
+    await relay
+
+
+async def _until_it_works(connect: Callable[[], Awaitable[None]], stop: asyncio.Event) -> bool:
+    while not stop.is_set():
+        try:
+            await connect()
+        except (TransientError, AMQPError, OSError) as error:
+            log.warning("broker.waiting", kind=type(error).__name__)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), random.uniform(*RETRY_AFTER))  # noqa: S311  spreading attempts
+        else:
+            return True
+    return False

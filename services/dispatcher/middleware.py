@@ -1,0 +1,93 @@
+"""What every request passes: a limit on its body, a measurement, and a net for defects."""
+
+import time
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.dispatcher.metrics import Metrics
+from services.dispatcher.problems import problem
+from shared.domain.errors import SafeCode
+
+log = structlog.get_logger(__name__)
+
+_TOO_LARGE = 413
+
+
+class BodyLimit:
+    """Limits how much of a body is read at all, counting while it streams.
+
+    Answers 413 with a problem; Starlette's own limit answers with plain text.
+    """
+
+    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+        """Let bodies of up to `limit` bytes through."""
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, counting."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._promised(scope) > self._limit:
+            refusal = problem(scope["path"], SafeCode.REQUEST_TOO_LARGE, context={"limit": self._limit})
+            refusal.headers["Connection"] = "close"  # nobody reads the rest
+            await refusal(scope, receive, send)
+            return
+        read = 0
+
+        async def counted() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self._limit:
+                raise HTTPException(_TOO_LARGE)
+            return message
+
+        await self._app(scope, counted, send)
+
+    def _promised(self, scope: Scope) -> int:
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        return int(length) if length.isdigit() and len(length) < 20 else 0  # noqa: PLR2004  digits of 2**64
+
+
+class Measured:
+    """Measures each request by its route, and answers a defect of ours with a problem that tells nothing of it."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        """Count in `metrics`."""
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, watching what is answered."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 0
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:  # noqa: BLE001  the last net: beyond it the server would log the trace
+            # A trace may quote what a request or a row held; the kind of error and the place in our API may not.
+            log.error("http.unexpected", kind=type(error).__name__, route=_route(scope))  # noqa: TRY400  as said
+            if status:
+                raise ConnectionAbortedError from None  # half an answer cannot be mended: break the transfer off
+            await problem(scope["path"], SafeCode.INTERNAL_UNEXPECTED)(scope, receive, watched)
+        finally:
+            self._metrics.requests.labels(scope["method"], _route(scope), str(status)).observe(
+                time.perf_counter() - began
+            )
+
+
+def _route(scope: Scope) -> str:
+    return str(getattr(scope.get("route"), "path", "none"))

@@ -1,0 +1,171 @@
+"""What the dispatcher's use cases need from outside."""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from shared.domain.notifications import InboxCounts, InboxEntry, InboxPage, InboxPosition
+from shared.domain.runs import RunType
+from shared.front_door import DueRun, RunListRepository, SelectionRepository, TenantRepository
+from shared.persistence.archives import SqlArchives
+from shared.persistence.maintenance import Bounds, Need
+from shared.ports import BackupItem, BackupSet, PolicyRecord, RunRecord, Transaction
+
+
+class StartTransaction(Transaction, Protocol):
+    """A transaction that can also tell what belongs to the tenant."""
+
+    @property
+    def tenants(self) -> TenantRepository:
+        """The tenant and its members."""
+        ...
+
+    @property
+    def selections(self) -> SelectionRepository:
+        """Whether what a start names belongs to the tenant."""
+        ...
+
+
+class StartUnitOfWork(Protocol):
+    """Opens transactions for starts. Raises `TransientError(SERVICE_UNAVAILABLE)` when the database does not answer."""
+
+    def begin(self, tenant_id: UUID) -> AbstractAsyncContextManager[StartTransaction]:
+        """Begin a transaction for one tenant."""
+        ...
+
+
+class BackupLists(Protocol):
+    """Pages of backup sets and their items."""
+
+    async def get_set(self, set_id: UUID) -> BackupSet | None:
+        """Return the set, if it is this tenant's."""
+        ...
+
+    async def page_sets(self, *, before: UUID | None, limit: int) -> Sequence[BackupSet]:
+        """Return sets, newest first, after the one with the id `before`."""
+        ...
+
+    async def items(self, set_id: UUID, *, after: UUID | None, limit: int) -> Sequence[BackupItem]:
+        """Return the set's items by id."""
+        ...
+
+
+class PolicyLists(Protocol):
+    """Pages of the inventory."""
+
+    async def page(
+        self, *, after: UUID | None, limit: int, policy_type: str | None, with_missing: bool
+    ) -> Sequence[PolicyRecord]:
+        """Return policies by id."""
+        ...
+
+
+class ReadTransaction(StartTransaction, Protocol):
+    """A transaction that can also list what there is."""
+
+    @property
+    def run_lists(self) -> RunListRepository:
+        """Pages of runs and their items."""
+        ...
+
+    @property
+    def backups(self) -> BackupLists:
+        """Backup sets and their items."""
+        ...
+
+    @property
+    def policies(self) -> PolicyLists:
+        """The inventory."""
+        ...
+
+    @property
+    def archives(self) -> SqlArchives:
+        """Finished exports."""
+        ...
+
+
+class DispatcherUnitOfWork(Protocol):
+    """Opens transactions for the whole HTTP API."""
+
+    def begin(self, tenant_id: UUID) -> AbstractAsyncContextManager[ReadTransaction]:
+        """Begin a transaction for one tenant."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls: a signed-in user, without a role yet; roles belong to tenants."""
+
+    user_id: UUID
+    name: str
+
+
+class Authenticator(Protocol):
+    """Tells who a request comes from."""
+
+    async def authenticate(self, headers: Mapping[str, str]) -> Principal:
+        """Return the caller; raise `PermanentError(AUTHZ_UNAUTHENTICATED)` when nobody is signed in."""
+        ...
+
+
+class NotificationReader(Protocol):
+    """What one person has been told, in every tenant the person belongs to."""
+
+    async def page(
+        self, user_id: UUID, *, cursor: InboxPosition | None, limit: int, unread_only: bool, archived: bool
+    ) -> InboxPage:
+        """Return entries newest first."""
+        ...
+
+    async def counts(self, user_id: UUID) -> InboxCounts:
+        """Count what is not archived."""
+        ...
+
+    async def mark_read(self, user_id: UUID, notification_id: UUID) -> InboxEntry | None:
+        """Mark one entry read; None when the person has no such entry."""
+        ...
+
+    async def archive(self, user_id: UUID, notification_id: UUID) -> InboxEntry | None:
+        """Put one entry away; None when the person has no such entry."""
+        ...
+
+    async def mark_all_read(self, user_id: UUID) -> int:
+        """Mark everything read; return how many changed."""
+        ...
+
+
+class RunsInNeed(Protocol):
+    """Runs that nobody moves, taken up for the rest of a transaction."""
+
+    async def take(
+        self, run_type: RunType, run_ids: Collection[UUID], need: Need, bounds: Bounds
+    ) -> Sequence[RunRecord]:
+        """Lock those that still need it and that no other sweeper has."""
+        ...
+
+
+class SweepTransaction(Transaction, Protocol):
+    """A transaction in which the sweeper works."""
+
+    @property
+    def in_need(self) -> RunsInNeed:
+        """Runs that nobody moves."""
+        ...
+
+
+class SweepUnitOfWork(Protocol):
+    """Opens transactions for the sweeper."""
+
+    def begin(self, tenant_id: UUID) -> AbstractAsyncContextManager[SweepTransaction]:
+        """Begin a transaction for one tenant."""
+        ...
+
+
+class Maintenance(Protocol):
+    """Finds runs of all tenants that need the sweeper."""
+
+    async def find(self) -> Mapping[Need, Sequence[DueRun]]:
+        """Return a bounded batch of each kind."""
+        ...

@@ -1,0 +1,200 @@
+"""Errors as `application/problem+json` (RFC 9457): a safe code and the names of fields, never what was in them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from shared.domain.errors import ContextValue, ReinstateError, SafeCode, TransientError
+
+MEDIA_TYPE = "application/problem+json"
+MAX_ERRORS = 20  # a caller mends these first
+MAX_FIELD = 100  # characters of a field's path: the names in it may be the caller's
+
+_STATUS = {
+    SafeCode.REQUEST_NOT_JSON: HTTPStatus.BAD_REQUEST,
+    SafeCode.REQUEST_CURSOR_INVALID: HTTPStatus.BAD_REQUEST,
+    SafeCode.AUTHZ_UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    SafeCode.AUTHZ_MISSING_CAPABILITY: HTTPStatus.FORBIDDEN,
+    SafeCode.AUTHZ_INITIATOR_NOT_ENTITLED: HTTPStatus.NOT_FOUND,
+    SafeCode.AUTHZ_TENANT_NOT_OPERABLE: HTTPStatus.CONFLICT,
+    SafeCode.RESOURCE_NOT_FOUND: HTTPStatus.NOT_FOUND,
+    SafeCode.SCOPE_TENANT_MISMATCH: HTTPStatus.NOT_FOUND,
+    SafeCode.POLICY_NOT_FOUND: HTTPStatus.NOT_FOUND,
+    SafeCode.BACKUP_SET_NOT_FOUND: HTTPStatus.NOT_FOUND,
+    SafeCode.REQUEST_METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
+    SafeCode.RUN_NOT_ACTIVE: HTTPStatus.CONFLICT,
+    SafeCode.REQUEST_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    SafeCode.SERVICE_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    SafeCode.INTERNAL_UNEXPECTED: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+_CODE_OF_STATUS = {
+    HTTPStatus.BAD_REQUEST: SafeCode.REQUEST_NOT_JSON,
+    HTTPStatus.NOT_FOUND: SafeCode.RESOURCE_NOT_FOUND,
+    HTTPStatus.METHOD_NOT_ALLOWED: SafeCode.REQUEST_METHOD_NOT_ALLOWED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: SafeCode.REQUEST_TOO_LARGE,
+}
+_TITLES = {
+    SafeCode.REQUEST_NOT_JSON: "The body is not JSON",
+    SafeCode.REQUEST_INVALID: "The request is not as it should be",
+    SafeCode.REQUEST_TOO_LARGE: "The body is too large",
+    SafeCode.REQUEST_CURSOR_INVALID: "The cursor is not one of this list",
+    SafeCode.REQUEST_IDEMPOTENCY_CONFLICT: "This Idempotency-Key came with another request before",
+    SafeCode.REQUEST_METHOD_NOT_ALLOWED: "The method is not allowed here",
+    SafeCode.AUTHZ_UNAUTHENTICATED: "Nobody is signed in",
+    SafeCode.AUTHZ_MISSING_CAPABILITY: "Your role in this tenant does not allow it",
+    SafeCode.AUTHZ_INITIATOR_NOT_ENTITLED: "There is no such resource",
+    SafeCode.AUTHZ_TENANT_NOT_OPERABLE: "The tenant is suspended",
+    SafeCode.RESOURCE_NOT_FOUND: "There is no such resource",
+    SafeCode.SCOPE_TENANT_MISMATCH: "The tenant has nothing with this id",
+    SafeCode.POLICY_NOT_FOUND: "The tenant has no policy with this id",
+    SafeCode.RESTORE_PREVIEW_REQUIRED: "A restore needs a preview that succeeded",
+    SafeCode.SELECTION_EMPTY: "Nothing was selected",
+    SafeCode.SELECTION_UNKNOWN_ITEMS: "The selection names items that the tenant does not have",
+    SafeCode.SELECTION_TOO_LARGE: "The selection is too large",
+    SafeCode.OPERATION_UNKNOWN: "There is no such operation",
+    SafeCode.RUN_NOT_ACTIVE: "The run is over",
+    SafeCode.SERVICE_UNAVAILABLE: "Try again later",
+    SafeCode.INTERNAL_UNEXPECTED: "Something went wrong on our side",
+}
+
+
+class FieldError(BaseModel):
+    """One field that is not as it should be. `reason` is a stable word; the value is never repeated."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"field": "body.item_ids", "reason": "uuid_parsing"}]})
+
+    field: str
+    reason: str
+
+
+class Problem(BaseModel):
+    """An error. `code` is stable and for programs; `title` and `detail` are for people."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:reinstate:error:selection.empty",
+                    "title": "Nothing was selected",
+                    "status": 422,
+                    "detail": "Nothing was selected",
+                    "instance": "/v1/tenants/0198c0de-0000-7000-8000-000000000001/bulk-operation-runs",
+                    "code": "selection.empty",
+                    "errors": [],
+                }
+            ]
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    errors: list[FieldError] = Field(default_factory=list)
+
+
+def status_of(code: SafeCode) -> HTTPStatus:
+    """Return the HTTP status that a safe code travels under."""
+    return _STATUS.get(code, HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+def title_of(code: SafeCode) -> str:
+    """Say in a few words what a code means."""
+    return _TITLES.get(code, "The request was refused")
+
+
+def problem(
+    path: str,
+    code: SafeCode,
+    *,
+    context: Mapping[str, ContextValue] | None = None,
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Build the answer for an error at `path`."""
+    status = status_of(code)
+    title = title_of(code)
+    numbers = {key: value for key, value in (context or {}).items() if key in ("count", "limit", "size", "status")}
+    facts = ", ".join(f"{key} {value}" for key, value in sorted(numbers.items()))
+    named = [FieldError(field=str(context["field"]), reason="invalid")] if context and context.get("field") else []
+    body = Problem(
+        type=f"urn:reinstate:error:{code.value}",
+        title=title,
+        status=status.value,
+        detail=f"{title} ({facts})" if facts else title,
+        instance=path,
+        code=code.value,
+        errors=[*errors, *named],
+    )
+    extra = dict(headers or {})
+    if status is HTTPStatus.UNAUTHORIZED:
+        extra["WWW-Authenticate"] = "Bearer"
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        extra["Retry-After"] = "5"
+    return Response(body.model_dump_json(), status.value, extra, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of ours and of the framework as a problem."""
+    app.add_exception_handler(ReinstateError, _of_ours)
+    app.add_exception_handler(RequestValidationError, _of_validation)
+    app.add_exception_handler(HTTPException, _of_framework)
+
+
+async def _of_ours(request: Request, error: Exception) -> Response:
+    if not isinstance(error, ReinstateError):
+        raise error
+    code = SafeCode.SERVICE_UNAVAILABLE if isinstance(error, TransientError) else error.code
+    if code is SafeCode.AUTHZ_INITIATOR_NOT_ENTITLED:  # a stranger learns nothing about the tenant (D1)
+        code = SafeCode.RESOURCE_NOT_FOUND
+    return problem(request.url.path, code, context=error.context)
+
+
+async def _of_validation(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    details = error.errors()
+    places = [(tuple(detail["loc"]), str(detail["type"])) for detail in details]
+    if any(kind == "json_invalid" for _, kind in places):
+        return problem(request.url.path, SafeCode.REQUEST_NOT_JSON)
+    if any(loc[:1] == ("path",) for loc, _ in places):  # what is no id is nobody's id
+        return problem(request.url.path, SafeCode.RESOURCE_NOT_FOUND)
+    if any(loc[-1:] == ("item_ids",) and kind == "too_long" for loc, kind in places):
+        return problem(request.url.path, SafeCode.SELECTION_TOO_LARGE)
+    errors = [FieldError(field=_field(loc), reason=kind) for loc, kind in places[:MAX_ERRORS]]
+    return problem(request.url.path, SafeCode.REQUEST_INVALID, errors=errors)
+
+
+def _field(loc: Sequence[Any]) -> str:
+    path = ".".join(str(part) for part in loc)
+    return re.sub(r"[^\w.\-\[\]]", "?", path)[:MAX_FIELD]
+
+
+async def _of_framework(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    code = _CODE_OF_STATUS.get(HTTPStatus(error.status_code), SafeCode.REQUEST_INVALID)
+    return problem(request.url.path, code, headers=error.headers)
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Document these errors, and those that every route has, in OpenAPI."""
+    described = {
+        400: "Not JSON, or a cursor of another list",
+        401: "Nobody is signed in",
+        403: "The role does not allow it",
+        404: "Not there, or not for this caller",
+        409: "Not in this state",
+        413: "The body is too large",
+        422: "Not as it should be; `errors` names the fields",
+        503: "Try again later",
+    }
+    return {status: {"model": Problem, "description": described[status]} for status in (*statuses, 401, 503)}

@@ -1,0 +1,7 @@
+"""The HTTP API: each route turns a request into one call and its result into a view."""
+
+from fastapi import APIRouter
+
+from services.dispatcher.routes import notifications, runs, starts, stored
+
+ROUTERS: tuple[APIRouter, ...] = (starts.router, runs.router, stored.router, notifications.router)

@@ -1,0 +1,171 @@
+"""Reading runs, their items, previews and archives."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from services.dispatcher import cursors
+from services.dispatcher.access import BEARER, Member, Room, SignedInRoute, TheMember, TheRoom
+from services.dispatcher.archives import content_disposition, open_archive
+from services.dispatcher.ports import ReadTransaction
+from services.dispatcher.preview_views import PreviewView
+from services.dispatcher.problems import responses
+from services.dispatcher.routes.paging import Cursor, Limit, cut
+from services.dispatcher.views import PATHS, Page, RunItemView, RunView
+from shared.domain.errors import NotFoundError, SafeCode
+from shared.domain.items import ItemState, Outcome
+from shared.domain.runs import RunStatus, RunType
+from shared.front_door import ItemFilter, RunFilter, RunItem
+from shared.ports import RunRecord
+
+router = APIRouter(prefix="/v1/tenants/{tenant}", tags=["runs"], route_class=SignedInRoute, dependencies=[BEARER])
+
+_RESTORE, _BULK = (f"/{PATHS[run_type]}/{{run}}" for run_type in (RunType.RESTORE, RunType.BULK))
+Statuses = Annotated[list[RunStatus] | None, Query(alias="status", description="only these; may be repeated")]
+Kind = Annotated[RunType | None, Query(description="only this run type")]
+OperationName = Annotated[
+    str | None, Query(pattern=r"^[a-z_]{1,64}\.[a-z_]{1,64}$", description="only this operation, as `policy.sync`")
+]
+
+
+@router.get("/runs", operation_id="listRuns", responses=responses(400, 404, 422), response_model_exclude_none=True)
+async def list_runs(
+    member: TheMember,
+    room: TheRoom,
+    status: Statuses = None,
+    kind: Kind = None,
+    operation: OperationName = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Page[RunView]:
+    """List runs of both types, newest first."""
+    wanted = RunFilter(tuple(status or ()), kind, operation)
+    after = cursors.newest_first(cursor, "runs")
+    async with room.uow.begin(member.tenant_id) as tx:
+        rows = await tx.run_lists.page(wanted, after=after, limit=limit + 1)
+    page, following = cut(rows, limit, lambda run: cursors.encode("runs", run.created_at, run.id))
+    return Page(items=[RunView.of(run) for run in page], next=following)
+
+
+_READ = responses(404)
+
+
+@router.get(_RESTORE, operation_id="getRestoreRun", responses=_READ, response_model_exclude_none=True)
+async def get_restore_run(run: UUID, member: TheMember, room: TheRoom) -> RunView:
+    """Read a restore run: counts, why it waits, what went wrong."""
+    return await _get(RunType.RESTORE, run, member, room)
+
+
+@router.get(_BULK, operation_id="getBulkOperationRun", responses=_READ, response_model_exclude_none=True)
+async def get_bulk_operation_run(run: UUID, member: TheMember, room: TheRoom) -> RunView:
+    """Read a bulk operation run: counts, why it waits, what went wrong."""
+    return await _get(RunType.BULK, run, member, room)
+
+
+_LIST = responses(400, 404, 422)
+State = Annotated[ItemState | None, Query(description="only items in this state")]
+WithOutcome = Annotated[Outcome | None, Query(description="only items with this outcome")]
+
+
+@router.get(f"{_RESTORE}/items", operation_id="listRestoreRunItems", responses=_LIST, response_model_exclude_none=True)
+async def list_restore_run_items(
+    run: UUID,
+    member: TheMember,
+    room: TheRoom,
+    state: State = None,
+    outcome: WithOutcome = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Page[RunItemView]:
+    """List what became of each item, in the order of work."""
+    return await _items(RunType.RESTORE, run, ItemFilter(state, outcome), member, room, cursor=cursor, limit=limit)
+
+
+@router.get(
+    f"{_BULK}/items", operation_id="listBulkOperationRunItems", responses=_LIST, response_model_exclude_none=True
+)
+async def list_bulk_operation_run_items(
+    run: UUID,
+    member: TheMember,
+    room: TheRoom,
+    state: State = None,
+    outcome: WithOutcome = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Page[RunItemView]:
+    """List what became of each item, in the order of work."""
+    return await _items(RunType.BULK, run, ItemFilter(state, outcome), member, room, cursor=cursor, limit=limit)
+
+
+@router.get(f"{_RESTORE}/preview", operation_id="getPreview", responses=_LIST, response_model_exclude_none=True)
+async def get_preview(
+    run: UUID, member: TheMember, room: TheRoom, cursor: Cursor = None, limit: Limit = 50
+) -> PreviewView:
+    """Read what an execution of this preview would do, item by item and in sum."""
+    after = cursors.by_ordinal(cursor, f"preview:{run}")
+    async with room.uow.begin(member.tenant_id) as tx:
+        record = await _found(tx, RunType.RESTORE, run)
+        if record.writes:
+            raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
+        rows = await tx.run_lists.items(RunType.RESTORE, run, ItemFilter(), after=after, limit=limit + 1)
+        actions = await tx.run_lists.plan_actions(run)
+    page, following = cut(rows, limit, lambda item: cursors.encode(f"preview:{run}", item.ordinal))
+    return PreviewView.of(record, actions, page, following)
+
+
+@router.get(
+    f"{_BULK}/archive",
+    operation_id="downloadArchive",
+    response_class=StreamingResponse,
+    responses={**_READ, 200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+async def download_archive(run: UUID, member: TheMember, room: TheRoom) -> StreamingResponse:
+    """Download the file that an export made; 404 until it is whole. A broken transfer is shorter than promised."""
+    async with room.uow.begin(member.tenant_id) as tx:
+        await _found(tx, RunType.BULK, run)
+        archive = await tx.archives.get(run)
+    if archive is None:
+        raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
+    headers = {
+        "Content-Length": str(archive.size),
+        "Content-Disposition": content_disposition(archive.name),
+        "ETag": f'"{archive.sha256}"',
+    }
+    return StreamingResponse(open_archive(room.uow, member.tenant_id, archive), 200, headers, "application/zip")
+
+
+async def _get(run_type: RunType, run_id: UUID, member: Member, room: Room) -> RunView:
+    async with room.uow.begin(member.tenant_id) as tx:
+        return RunView.of(await _found(tx, run_type, run_id))
+
+
+async def _items(
+    run_type: RunType,
+    run_id: UUID,
+    wanted: ItemFilter,
+    member: Member,
+    room: Room,
+    *,
+    cursor: str | None,
+    limit: int,
+) -> Page[RunItemView]:
+    name = f"items:{run_id}"
+    after = cursors.by_ordinal(cursor, name)
+    async with room.uow.begin(member.tenant_id) as tx:
+        await _found(tx, run_type, run_id)
+        rows = await tx.run_lists.items(run_type, run_id, wanted, after=after, limit=limit + 1)
+
+    def cursor_of(item: RunItem) -> str:
+        return cursors.encode(name, item.ordinal)
+
+    page, following = cut(rows, limit, cursor_of)
+    return Page(items=[RunItemView.of(item) for item in page], next=following)
+
+
+async def _found(tx: ReadTransaction, run_type: RunType, run_id: UUID) -> RunRecord:
+    run = await tx.runs.get(run_type, run_id)
+    if run is None:
+        raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
+    return run

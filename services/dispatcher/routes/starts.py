@@ -1,0 +1,133 @@
+"""Starting and aborting runs."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Response
+
+from services.dispatcher.access import BEARER, Member, Room, SignedInRoute, TheMember, TheRoom
+from services.dispatcher.handlers import Door, Source, Started, abort_run, note_refusal, start_run
+from services.dispatcher.problems import responses
+from services.dispatcher.requests import BulkOperationRunBody, RestoreRunBody
+from services.dispatcher.views import PATHS, RunView, location
+from shared.contracts.commands import AbortRun, Start
+from shared.domain.errors import ConflictError, ReinstateError, SafeCode
+from shared.domain.runs import RunType
+
+router = APIRouter(prefix="/v1/tenants/{tenant}", tags=["runs"], route_class=SignedInRoute, dependencies=[BEARER])
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[\x21-\x7e]{1,255}$",
+        description="names the request: sent again with the same body, it gives the same run",
+    ),
+]
+_AUDITED = frozenset({"authz", "scope"})  # families of refusals that somebody should be able to look up
+_STARTED = {
+    **responses(400, 403, 404, 409, 413, 422),
+    200: {"model": RunView, "description": "An identical active run was joined, or the request is known"},
+}
+_RESTORE, _BULK = (f"/{PATHS[run_type]}" for run_type in (RunType.RESTORE, RunType.BULK))
+
+
+@router.post(
+    _RESTORE, status_code=201, response_model_exclude_none=True, operation_id="startRestoreRun", responses=_STARTED
+)
+async def start_restore_run(
+    body: RestoreRunBody, member: TheMember, room: TheRoom, response: Response, key: IdempotencyKey = None
+) -> RunView:
+    """Start a preview of a backup set (the default), or execute the plan of a preview that succeeded."""
+    command = body.command(member.tenant_id, member.principal.user_id, member.principal.name)
+    return await _start(command, _source(member, key), room, response)
+
+
+@router.post(
+    _BULK, status_code=201, response_model_exclude_none=True, operation_id="startBulkOperationRun", responses=_STARTED
+)
+async def start_bulk_operation_run(
+    body: BulkOperationRunBody, member: TheMember, room: TheRoom, response: Response, key: IdempotencyKey = None
+) -> RunView:
+    """Start `resource.action` over a selection.
+
+    The backup set that `backup_set.create` makes has the id of its run.
+    """
+    command = body.command(member.tenant_id, member.principal.user_id, member.principal.name)
+    return await _start(command, _source(member, key), room, response)
+
+
+_ABORTED = responses(403, 404, 409)
+
+
+@router.post(
+    f"{_RESTORE}/{{run}}/abort",
+    status_code=202,
+    response_model_exclude_none=True,
+    operation_id="abortRestoreRun",
+    responses=_ABORTED,
+)
+async def abort_restore_run(run: UUID, member: TheMember, room: TheRoom) -> RunView:
+    """Ask the run to stop. What was done stays done; a queued run ends at once."""
+    return await _abort(RunType.RESTORE, run, member, room)
+
+
+@router.post(
+    f"{_BULK}/{{run}}/abort",
+    status_code=202,
+    response_model_exclude_none=True,
+    operation_id="abortBulkOperationRun",
+    responses=_ABORTED,
+)
+async def abort_bulk_operation_run(run: UUID, member: TheMember, room: TheRoom) -> RunView:
+    """Ask the run to stop. What was done stays done; a queued run ends at once."""
+    return await _abort(RunType.BULK, run, member, room)
+
+
+async def _start(command: Start, source: Source, room: Room, response: Response) -> RunView:
+    try:
+        started = await start_run(command, source=source, uow=room.uow)
+    except ReinstateError as error:
+        await _note(command, error, source, room)
+        raise
+    room.metrics.starts.labels(Door.HTTP.value, started.run.operation, _outcome(started)).inc()
+    response.headers["Location"] = location(started.run)
+    if not started.created:
+        response.status_code = 200
+    if started.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return RunView.of(started.run)
+
+
+async def _abort(run_type: RunType, run_id: UUID, member: Member, room: Room) -> RunView:
+    principal = member.principal
+    command = AbortRun(
+        tenant_id=member.tenant_id,
+        run_type=run_type,
+        run_id=run_id,
+        requested_by=principal.name[:200] or None,
+        initiator_id=principal.user_id,
+    )
+    source = _source(member, None)
+    try:
+        aborted = await abort_run(command, source=source, uow=room.uow)
+    except ReinstateError as error:
+        await _note(command, error, source, room)
+        raise
+    if not aborted.was_active:
+        raise ConflictError(SafeCode.RUN_NOT_ACTIVE, status=aborted.run.status.value)
+    return RunView.of(aborted.run)
+
+
+async def _note(command: Start | AbortRun, error: ReinstateError, source: Source, room: Room) -> None:
+    room.metrics.refusals.labels(Door.HTTP.value, error.code.value).inc()
+    if error.code.family in _AUDITED:
+        await note_refusal(command, error, source=source, uow=room.uow)
+
+
+def _outcome(started: Started) -> str:
+    return "created" if started.created else "replayed" if started.replayed else "reused"
+
+
+def _source(member: Member, key: str | None) -> Source:
+    return Source(Door.HTTP, key, member.principal.name or "user")

@@ -1,0 +1,304 @@
+"""What callers get to see. Apart from what they send, and never a row as it is."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from services.dispatcher.problems import title_of
+from shared.contracts.events import RunCounts
+from shared.domain.backups import CaptureWarning, Quality
+from shared.domain.errors import ContextValue, SafeCode, safe_context
+from shared.domain.items import ItemState, Outcome
+from shared.domain.runs import Lane, RunStatus, RunType, WaitReason
+from shared.front_door import RunItem
+from shared.ports import BackupItem, BackupSet, PolicyRecord, RunRecord
+
+_TENANT = "0198c0de-0000-7000-8000-000000000001"
+_RUN = "0198c0de-0000-7000-8000-0000000000c1"
+_POLICY = "0198c0de-0000-7000-8000-0000000000a1"
+_SET = "0198c0de-0000-7000-8000-0000000000b1"
+_TIME = "2026-03-02T09:30:00Z"
+_COUNTS: dict[str, JsonValue] = {"total": 12, "processed": 12, "succeeded": 11, "failed": 1, "skipped": 0}
+_BASE = f"/v1/tenants/{_TENANT}/restore-runs/{_RUN}"
+PATHS = {RunType.RESTORE: "restore-runs", RunType.BULK: "bulk-operation-runs"}
+
+T = TypeVar("T")
+
+
+def _example(**values: JsonValue) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [values]})
+
+
+class Page(BaseModel, Generic[T]):
+    """A part of a list. `next` is the cursor of the part after it, absent at the end."""
+
+    model_config = _example(items=[], next="WyJydW5zIl0")
+
+    items: list[T]
+    next: str | None = None
+
+
+class SafeErrorView(BaseModel):
+    """Why something failed: a stable code, a few words, and safe facts."""
+
+    model_config = _example(code="graph.throttled", title="The request was refused", context={"attempt": 6})
+
+    code: str
+    title: str
+    context: dict[str, ContextValue] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, code: str | None, context: Mapping[str, ContextValue] | None) -> "SafeErrorView | None":
+        """Build it where there is a code."""
+        if code is None:
+            return None
+        known = SafeCode(code) if code in set(SafeCode) else SafeCode.INTERNAL_UNEXPECTED
+        return cls(code=known.value, title=title_of(known), context=safe_context(context or {}))
+
+
+class RunView(BaseModel):
+    """A run of either type. Totals, never deltas; `counts.total` is absent until the items are known."""
+
+    model_config = _example(
+        id=_RUN,
+        tenant_id=_TENANT,
+        run_type="restore_run",
+        operation="restore.preview",
+        status="partial",
+        is_dry_run=True,
+        counts=_COUNTS,
+        lane="interactive",
+        requested_by="Mara",
+        created_at=_TIME,
+        started_at=_TIME,
+        finished_at=_TIME,
+        backup_set_id=_SET,
+        links={"self": _BASE, "items": f"{_BASE}/items", "preview": f"{_BASE}/preview"},
+    )
+
+    id: UUID
+    tenant_id: UUID
+    run_type: RunType
+    operation: str
+    status: RunStatus
+    is_dry_run: bool = Field(description="true: the run cannot write to the tenant's system")
+    counts: RunCounts
+    lane: Lane
+    requested_by: str
+    initiator_id: UUID | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    deadline_at: datetime | None = None
+    abort_requested_at: datetime | None = None
+    wait_reason: WaitReason | None = Field(default=None, description="why an active run is not being worked now")
+    wait_until: datetime | None = None
+    backup_set_id: UUID | None = None
+    preview_run_id: UUID | None = None
+    target_id: UUID | None = None
+    retry_of: UUID | None = None
+    name: str | None = None
+    error: SafeErrorView | None = None
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, run: RunRecord) -> "RunView":
+        """Show a run."""
+        name = run.metadata.get("name")
+        return cls(
+            id=run.id,
+            tenant_id=run.tenant_id,
+            run_type=run.run_type,
+            operation=run.operation,
+            status=run.status,
+            is_dry_run=not run.writes,
+            counts=RunCounts.of(run.counts),
+            lane=run.lane,
+            requested_by=run.requested_by,
+            initiator_id=run.initiator_id,
+            created_at=run.created_at,
+            started_at=run.started_at,
+            finished_at=run.finished_at,
+            deadline_at=run.deadline_at,
+            abort_requested_at=run.abort_requested_at,
+            wait_reason=run.wait_reason,
+            wait_until=run.wait_until,
+            backup_set_id=run.backup_set_id,
+            preview_run_id=run.preview_run_id,
+            target_id=run.target_id,
+            retry_of=run.retry_of,
+            name=str(name) if name is not None else None,
+            error=SafeErrorView.of(run.error_code.value if run.error_code else None, run.error_context),
+            links=_links(run),
+        )
+
+
+def location(run: RunRecord) -> str:
+    """Return the path of a run."""
+    return f"/v1/tenants/{run.tenant_id}/{PATHS[run.run_type]}/{run.id}"
+
+
+def _links(run: RunRecord) -> dict[str, str]:
+    here = location(run)
+    links = {"self": here, "items": f"{here}/items"}
+    if not run.status.is_terminal:
+        links["abort"] = f"{here}/abort"
+    if run.operation == "restore.preview":
+        links["preview"] = f"{here}/preview"
+    if run.operation.endswith(".export"):
+        links["archive"] = f"{here}/archive"
+    return links
+
+
+class RunItemView(BaseModel):
+    """One item of a run. `error` says why it failed or was skipped."""
+
+    model_config = _example(
+        ordinal=0,
+        item_id=_POLICY,
+        label="Disk encryption",
+        policy_type="deviceConfiguration",
+        state="succeeded",
+        outcome="captured",
+        attempt=1,
+        updated_at=_TIME,
+    )
+
+    ordinal: int
+    item_id: UUID
+    label: str
+    policy_type: str
+    state: ItemState
+    outcome: Outcome | None = None
+    attempt: int
+    updated_at: datetime
+    remote_id: str | None = None
+    error: SafeErrorView | None = None
+
+    @classmethod
+    def of(cls, item: RunItem) -> "RunItemView":
+        """Show an item."""
+        return cls(
+            ordinal=item.ordinal,
+            item_id=item.item_id,
+            label=item.label,
+            policy_type=item.policy_type,
+            state=item.state,
+            outcome=item.outcome,
+            attempt=item.attempt,
+            updated_at=item.updated_at,
+            remote_id=item.remote_id,
+            error=SafeErrorView.of(item.error_code, item.error_context),
+        )
+
+
+class BackupSetView(BaseModel):
+    """A backup set. Its id is that of the run that made it; `completed_at` is absent while that one works."""
+
+    model_config = _example(
+        id=_SET,
+        name="Before the change",
+        created_by="Mara",
+        created_at=_TIME,
+        completed_at=_TIME,
+        items=12,
+        degraded=1,
+    )
+
+    id: UUID
+    name: str
+    created_by: str
+    created_at: datetime
+    completed_at: datetime | None = None
+    items: int
+    degraded: int = Field(description="items that can be restored in part only")
+
+    @classmethod
+    def of(cls, one: BackupSet) -> "BackupSetView":
+        """Show a backup set."""
+        return cls(
+            id=one.id,
+            name=one.name,
+            created_by=one.created_by,
+            created_at=one.created_at,
+            completed_at=one.completed_at,
+            items=one.items,
+            degraded=one.degraded,
+        )
+
+
+class BackupItemView(BaseModel):
+    """One captured object, without its content."""
+
+    model_config = _example(
+        id="0198c0de-0000-7000-8000-0000000000d1",
+        policy_id=_POLICY,
+        policy_type="deviceConfiguration",
+        remote_id="9f1f7c1e-0000-4000-8000-000000000001",
+        display_name="Disk encryption",
+        quality="degraded",
+        warnings=["masked_secret"],
+        captured_at=_TIME,
+    )
+
+    id: UUID
+    policy_id: UUID | None = None
+    policy_type: str
+    remote_id: str
+    display_name: str
+    quality: Quality
+    warnings: Sequence[CaptureWarning]
+    captured_at: datetime
+
+    @classmethod
+    def of(cls, item: BackupItem) -> "BackupItemView":
+        """Show a captured object."""
+        return cls(
+            id=item.id,
+            policy_id=item.policy_id,
+            policy_type=item.policy_type,
+            remote_id=item.remote_id,
+            display_name=item.display_name,
+            quality=item.quality,
+            warnings=item.warnings,
+            captured_at=item.captured_at,
+        )
+
+
+class PolicyView(BaseModel):
+    """One policy of the inventory, as its last listing said."""
+
+    model_config = _example(
+        id=_POLICY,
+        policy_type="deviceConfiguration",
+        remote_id="9f1f7c1e-0000-4000-8000-000000000001",
+        display_name="Disk encryption",
+        first_seen_at=_TIME,
+        last_seen_at=_TIME,
+    )
+
+    id: UUID
+    policy_type: str
+    remote_id: str
+    display_name: str
+    first_seen_at: datetime
+    last_seen_at: datetime
+    missing_since: datetime | None = Field(default=None, description="since when it is gone from the tenant")
+    captured_at: datetime | None = None
+
+    @classmethod
+    def of(cls, policy: PolicyRecord) -> "PolicyView":
+        """Show a policy."""
+        return cls(
+            id=policy.id,
+            policy_type=policy.policy_type,
+            remote_id=policy.remote_id,
+            display_name=policy.display_name,
+            first_seen_at=policy.first_seen_at,
+            last_seen_at=policy.last_seen_at,
+            missing_since=policy.missing_since,
+            captured_at=policy.captured_at,
+        )

@@ -1,0 +1,141 @@
+"""What the front door asks the database beside runs: values and Protocols. `shared.persistence` has the real ones."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from shared.domain.errors import ContextValue
+from shared.domain.items import ItemState, Outcome
+from shared.domain.operations import Role, Target
+from shared.domain.runs import RunStatus, RunType
+from shared.ports import RunRecord
+
+Position = tuple[datetime, UUID]  # of the last row of a page that is sorted newest first: its time and id
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A customer tenant."""
+
+    id: UUID
+    name: str
+    status: str
+
+    @property
+    def is_operable(self) -> bool:
+        """True when runs may be started; a suspended tenant can still be read."""
+        return self.status == "active"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person or service that may sign in."""
+
+    id: UUID
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs of a tenant a list shows. Empty or None: all of them."""
+
+    statuses: Sequence[RunStatus] = ()
+    run_type: RunType | None = None
+    operation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunItem:
+    """One item of a run, as people see it."""
+
+    ordinal: int
+    item_id: UUID
+    label: str
+    policy_type: str
+    state: ItemState
+    outcome: Outcome | None
+    attempt: int
+    updated_at: datetime
+    error_code: str | None = None
+    error_context: Mapping[str, ContextValue] | None = None
+    remote_id: str | None = None
+    plan: Mapping[str, Any] | None = None
+
+
+class TenantRepository(Protocol):
+    """The transaction's tenant and who belongs to it."""
+
+    async def get(self) -> Tenant | None:
+        """Return the tenant; None when there is no such one."""
+        ...
+
+    async def role_of(self, user_id: UUID) -> Role | None:
+        """Return the user's role in the tenant; None for strangers and disabled users."""
+        ...
+
+
+class SelectionRepository(Protocol):
+    """Whether what a start names belongs to the tenant. `Target.POLICY` means policies, `BACKUP_SET` backup items."""
+
+    async def has_target(self, target: Target, target_id: UUID) -> bool:
+        """Tell whether the policy or backup set is the tenant's."""
+        ...
+
+    async def count_unknown(self, selects: Target, ids: Sequence[UUID], *, backup_set_id: UUID | None = None) -> int:
+        """Count ids that are not the tenant's policies, or not items of the backup set."""
+        ...
+
+    async def matches(
+        self, selects: Target, *, policy_types: Sequence[str] = (), backup_set_id: UUID | None = None
+    ) -> bool:
+        """Tell whether a selection by rule finds anything; no types means every type."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFilter:
+    """Which items of a run a list shows."""
+
+    state: ItemState | None = None
+    outcome: Outcome | None = None
+
+
+class RunListRepository(Protocol):
+    """Pages of runs and their items. `limit` is at most what the caller checked."""
+
+    async def page(self, wanted: RunFilter, *, after: Position | None, limit: int) -> Sequence[RunRecord]:
+        """Return runs of both types, newest first, that come after `after`."""
+        ...
+
+    async def items(
+        self, run_type: RunType, run_id: UUID, wanted: ItemFilter, *, after: int | None, limit: int
+    ) -> Sequence[RunItem]:
+        """Return the run's items by ordinal, from the one after `after` on."""
+        ...
+
+    async def plan_actions(self, run_id: UUID) -> Mapping[str, int]:
+        """Count a preview's plan entries by action."""
+        ...
+
+
+class Directory(Protocol):
+    """Who may sign in, and where they belong."""
+
+    async def by_token(self, token_sha256: str) -> User | None:
+        """Return the enabled user with this service token."""
+        ...
+
+    async def role(self, tenant_id: UUID, user_id: UUID) -> Role | None:
+        """Return the user's role in the tenant; None for strangers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DueRun:
+    """A run that the sweeper should look at."""
+
+    tenant_id: UUID
+    run_type: RunType
+    run_id: UUID

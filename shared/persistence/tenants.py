@@ -1,0 +1,35 @@
+"""The transaction's tenant and its members."""
+
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.domain.operations import Role
+from shared.front_door import Tenant
+from shared.persistence.tables import memberships, tenants, users
+
+
+class SqlTenants:
+    """`TenantRepository` over PostgreSQL, bound to one tenant's transaction."""
+
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
+        """Work inside `connection`'s transaction."""
+        self._connection = connection
+        self._tenant_id = tenant_id
+
+    async def get(self) -> Tenant | None:
+        """Return the tenant; None when there is no such one."""
+        statement = select(tenants.c.id, tenants.c.name, tenants.c.status).where(tenants.c.id == self._tenant_id)
+        row = (await self._connection.execute(statement)).first()
+        return Tenant(row.id, row.name, row.status) if row else None
+
+    async def role_of(self, user_id: UUID) -> Role | None:
+        """Return the user's role in the tenant; None for strangers and disabled users."""
+        role = await self._connection.scalar(
+            select(memberships.c.role)
+            .join(users, users.c.id == memberships.c.user_id)
+            .where(memberships.c.tenant_id == self._tenant_id, memberships.c.user_id == user_id)
+            .where(users.c.disabled_at.is_(None))
+        )
+        return Role(role) if role else None

@@ -1,0 +1,36 @@
+"""Who may sign in. Users belong to no single tenant, so these queries stand outside a tenant's transaction."""
+
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.domain.operations import Role
+from shared.front_door import User
+from shared.persistence.database import translated
+from shared.persistence.tables import users
+from shared.persistence.tenants import SqlTenants
+
+
+class SqlDirectory:
+    """`Directory` over PostgreSQL. Raises `TransientError(SERVICE_UNAVAILABLE)` when it does not answer."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        """Read through `engine`, each call in a connection of its own."""
+        self._engine = engine
+
+    async def by_token(self, token_sha256: str) -> User | None:
+        """Return the enabled user with this service token."""
+        statement = select(users.c.id, users.c.name).where(
+            users.c.token_sha256 == token_sha256, users.c.disabled_at.is_(None)
+        )
+        with translated():
+            async with self._engine.connect() as connection:
+                row = (await connection.execute(statement)).first()
+        return User(row.id, row.name) if row else None
+
+    async def role(self, tenant_id: UUID, user_id: UUID) -> Role | None:
+        """Return the user's role in the tenant; None for strangers."""
+        with translated():
+            async with self._engine.connect() as connection:
+                return await SqlTenants(connection, tenant_id).role_of(user_id)
