@@ -8,19 +8,44 @@ worker left are dropped by the next attempt, or with the run.
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, LargeBinary, Select, Uuid, and_, delete, func, insert, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    LargeBinary,
+    Select,
+    Table,
+    Uuid,
+    and_,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.domain.errors import PermanentError, SafeCode
+from shared.domain.items import Outcome
 from shared.persistence.arrays import unnested
-from shared.persistence.tables import archive_chunks, archives
+from shared.persistence.tables import archive_chunks, archives, backup_items, bulk_operation_run_items, policies
 from shared.ports import ArchiveInfo
 
 CHUNK_BYTES = 1024 * 1024
 _UUID = Uuid()
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveEntry:
+    """One captured policy that an export takes in."""
+
+    policy_type: str
+    remote_id: str
+    display_name: str
+    snapshot_sha256: str
 
 
 class SqlArchives:
@@ -81,6 +106,25 @@ class SqlArchives:
             )
         )
         return content
+
+    async def exported_policies(self, run_id: UUID) -> list[ArchiveEntry]:
+        """Return the latest captures of the policies that the run's items exported."""
+        return await self._exported(run_id, policies)
+
+    async def exported_items(self, run_id: UUID) -> list[ArchiveEntry]:
+        """Return the backup items that the run's items exported."""
+        return await self._exported(run_id, backup_items)
+
+    async def _exported(self, run_id: UUID, source: Table) -> list[ArchiveEntry]:
+        items = bulk_operation_run_items.c
+        statement = (
+            select(*(source.c[name] for name in ArchiveEntry.__dataclass_fields__))
+            .join(bulk_operation_run_items, and_(items.tenant_id == source.c.tenant_id, items.item_id == source.c.id))
+            .where(source.c.tenant_id == self._tenant_id, items.run_id == run_id)
+            .where(items.outcome == Outcome.EXPORTED.value)
+            .order_by(items.ordinal)
+        )
+        return [ArchiveEntry(*row) for row in await self._connection.execute(statement)]
 
     def _select(self) -> Select[Any]:
         return select(*_columns()).where(archives.c.tenant_id == self._tenant_id)

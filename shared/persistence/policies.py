@@ -123,10 +123,12 @@ class SqlPolicies:
         on_policy = (policies.c.tenant_id == self._tenant_id) & (policies.c.id == chosen.c.id)
         return self._items(phases, chosen.c.id).select_from(chosen.outerjoin(policies, on_policy))
 
-    def items_of_types(self, policy_types: Sequence[str], phases: Mapping[str, int]) -> Select[Any]:
+    def items_of_types(
+        self, policy_types: Sequence[str], phases: Mapping[str, int], *, first_ordinal: int = 0
+    ) -> Select[Any]:
         """Select item rows for every policy of these types that its last listing held (`ledger.expand_from`)."""
         types = cast(bindparam("types", list(policy_types)), ARRAY(Text))
-        return self._items(phases, policies.c.id).where(
+        return self._items(phases, policies.c.id, first_ordinal).where(
             policies.c.tenant_id == self._tenant_id,
             policies.c.policy_type == any_(types),
             policies.c.missing_since.is_(None),
@@ -161,12 +163,12 @@ class SqlPolicies:
         ).returning(is_new)
         return sum((await self._connection.scalars(upsert)).all())
 
-    def _items(self, phases: Mapping[str, int], item_id: Any) -> Select[Any]:  # noqa: ANN401  any column of UUIDs
+    def _items(self, phases: Mapping[str, int], item_id: Any, first_ordinal: int = 0) -> Select[Any]:  # noqa: ANN401  any column of UUIDs
         policy_type = func.coalesce(policies.c.policy_type, "")
         phase = case(dict(phases), value=policy_type, else_=max(phases.values(), default=0))
         order = (phase, policy_type, policies.c.display_name, item_id)
         return select(
-            (func.row_number().over(order_by=order) - 1).label("ordinal"),
+            (func.row_number().over(order_by=order) - 1 + first_ordinal).label("ordinal"),
             item_id.label("item_id"),
             phase.label("phase"),
             func.coalesce(policies.c.display_name, cast(item_id, Text)).label("label"),

@@ -90,3 +90,10 @@ async def test_the_latest_capture_is_remembered(world: Lab) -> None:
     assert again[first.id].snapshot_sha256 == sha256
     assert again[first.id].captured_at is not None
     assert again[second.id].snapshot_sha256 is None
+
+
+async def test_a_name_that_the_database_refuses_does_not_stop_the_listing(world: Lab) -> None:
+    async with world.uow.begin(world.tenant_id) as tx:
+        await tx.policies.listed(POLICY_TYPE, [a_ref("a", "nul \0 and half \ud800 a pair"), a_ref("b")])
+        names = {one.remote_id: one.display_name for one in await tx.policies.page()}
+    assert names == {"a": "nul \N{REPLACEMENT CHARACTER} and half ? a pair", "b": "Policy b"}

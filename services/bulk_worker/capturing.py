@@ -1,0 +1,62 @@
+"""From an object of a tenant to what is kept of it: snapshot, fingerprint, quality. Pure."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from shared.connectors.normalise import fingerprint, has_masked_secret, normalised
+from shared.connectors.policy_types import PolicyType, policy_type
+from shared.connectors.port import RemotePolicy
+from shared.domain.backups import CaptureWarning, Quality
+from shared.persistence.snapshots import Snapshot
+from shared.ports import NewBackupItem
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """One captured policy, ready to be stored."""
+
+    policy_id: UUID
+    snapshot: Snapshot
+    item: NewBackupItem
+
+
+def capture(policy_id: UUID, remote: RemotePolicy) -> Capture:
+    """Encode and judge one object.
+
+    Raises `PermanentError`: `POLICY_NOT_CANONICAL`, `SNAPSHOT_TOO_LARGE`, `POLICY_TYPE_UNKNOWN`.
+    """
+    one = policy_type(remote.ref.policy_type)
+    # The order of assignments means nothing: the same list in another order must not cost a second copy.
+    assignments = sorted(remote.assignments, key=fingerprint)
+    document = {"policy_type": one.key, "payload": remote.payload, "assignments": assignments}
+    snapshot = Snapshot.of(document)
+    quality, warnings = assess(one, remote)
+    item = NewBackupItem(
+        policy_id=policy_id,
+        policy_type=one.key,
+        remote_id=remote.ref.remote_id,
+        display_name=remote.ref.display_name,
+        natural_key=remote.ref.natural_key,
+        snapshot_sha256=snapshot.sha256,
+        fingerprint=fingerprint(normalised(one, remote.payload)),
+        quality=quality,
+        warnings=warnings,
+    )
+    return Capture(policy_id, snapshot, item)
+
+
+def assess(one: PolicyType, remote: RemotePolicy) -> tuple[Quality, tuple[CaptureWarning, ...]]:
+    """Say how much of the object was captured: stored is not usable."""
+    payload = remote.payload
+    held = {sub.key: payload.get(sub.key) for sub in one.sub_collections}
+    if not all(isinstance(entries, list) for entries in held.values()):
+        return Quality.METADATA_ONLY, (CaptureWarning.SETTINGS_MISSING,)
+    warnings = []
+    if has_masked_secret(payload):
+        warnings.append(CaptureWarning.MASKED_SECRET)
+    if one.assigning is not None and payload.get("isAssigned") is True and not remote.assignments:
+        warnings.append(CaptureWarning.ASSIGNMENTS_MISSING)
+    stated, settings = payload.get("settingCount"), held.get("settings")
+    if isinstance(stated, int) and isinstance(settings, list) and len(settings) < stated:
+        warnings.append(CaptureWarning.SETTINGS_INCOMPLETE)
+    return (Quality.DEGRADED if warnings else Quality.FULL), tuple(warnings)

@@ -1,0 +1,1 @@
+"""One module for each bulk operation, as a `shared.engine.work.Work`."""

@@ -1,0 +1,60 @@
+from uuid import uuid4
+
+from shared.domain.errors import SafeCode
+from shared.domain.runs import RunStatus
+from tests.support.bulk_lab import BulkLab
+
+CAPTURE = "policy.capture_snapshot"
+
+
+async def test_a_capture_is_stored_and_an_unchanged_policy_costs_no_second_copy(bulk: BulkLab) -> None:
+    bulk.tenant.add("a", value=1)
+    ids = await bulk.synced()
+    first = await bulk.run(CAPTURE, target_id=ids["a"])
+    second = await bulk.run(CAPTURE, target_id=ids["a"])
+    assert await bulk.outcomes(first) == [("Policy a", "captured", None)]
+    assert await bulk.outcomes(second) == [("Policy a", "unchanged", None)]
+    assert (await bulk.count("snapshots"), await bulk.count("backup_items")) == (1, 0)
+
+
+async def test_a_changed_policy_is_stored_again(bulk: BulkLab) -> None:
+    bulk.tenant.add("a", value=1)
+    ids = await bulk.synced()
+    await bulk.run(CAPTURE, target_id=ids["a"])
+    bulk.tenant.add("a", value=2)
+    run = await bulk.run(CAPTURE, target_id=ids["a"])
+    assert [outcome for _, outcome, _ in await bulk.outcomes(run)] == ["captured"]
+    assert await bulk.count("snapshots") == 2
+
+
+async def test_the_order_of_assignments_makes_no_second_copy(bulk: BulkLab) -> None:
+    one, other = {"id": "1", "target": {"groupId": "g"}}, {"id": "2", "target": {"groupId": "h"}}
+    bulk.tenant.add("a", assignments=[one, other])
+    ids = await bulk.synced()
+    await bulk.run(CAPTURE, target_id=ids["a"])
+    bulk.tenant.add("a", assignments=[other, one])
+    run = await bulk.run(CAPTURE, target_id=ids["a"])
+    assert [outcome for _, outcome, _ in await bulk.outcomes(run)] == ["unchanged"]
+
+
+async def test_a_policy_that_is_gone_fails_the_run(bulk: BulkLab) -> None:
+    bulk.tenant.add("a")
+    ids = await bulk.synced()
+    bulk.tenant.remove("a")
+    run = await bulk.run(CAPTURE, target_id=ids["a"])
+    assert run.status is RunStatus.FAILED
+    assert await bulk.outcomes(run) == [("Policy a", "failed", "policy.not_found")]
+
+
+async def test_a_target_of_another_tenant_fails_the_run(bulk: BulkLab) -> None:
+    run = await bulk.run(CAPTURE, target_id=uuid4())
+    assert (run.status, run.error_code) == (RunStatus.FAILED, SafeCode.POLICY_NOT_FOUND)
+    assert bulk.tenant.calls == []
+
+
+async def test_a_policy_that_json_cannot_carry_exactly_fails_safely(bulk: BulkLab) -> None:
+    bulk.tenant.add("a", value=2**60)
+    ids = await bulk.synced()
+    run = await bulk.run(CAPTURE, target_id=ids["a"])
+    assert await bulk.outcomes(run) == [("Policy a", "failed", "policy.not_canonical")]
+    assert await bulk.count("snapshots") == 0
