@@ -26,7 +26,7 @@ def client() -> "Client":
     url = os.environ.get("REINSTATE_URL", "").strip() or DEFAULT_URL
     if not url.startswith(("http://", "https://")):
         raise usage("REINSTATE_URL must start with http:// or https://", code="cli.setting_invalid")
-    return Client(url, required("REINSTATE_TOKEN", "the token that `reinstate user add` printed"))
+    return Client(url, required("REINSTATE_TOKEN", "who you are", "set it to what `reinstate user add` printed"))
 
 
 @contextmanager

@@ -31,6 +31,8 @@ EXIT_CODES = (
     " 2 wrong usage, setting or input; 3 a server does not answer; 4 a server refused."
 )
 
+PIPE_WIDTH = 240  # columns; a file or pipe has no width of its own, and what is folded cannot be searched
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 
@@ -101,14 +103,14 @@ def stdout() -> "Console":
     """Return the console of results."""
     from rich.console import Console
 
-    return Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty())
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def stderr() -> "Console":
     """Return the console of everything else."""
     from rich.console import Console
 
-    return Console(file=sys.stderr, soft_wrap=not sys.stderr.isatty())
+    return Console(file=sys.stderr, width=None if sys.stderr.isatty() else PIPE_WIDTH)
 
 
 @contextmanager

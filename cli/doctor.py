@@ -47,7 +47,17 @@ async def examine() -> Sequence[Finding]:
         ("schema", _schema),
         ("dispatcher", _dispatcher),
     )
-    return [await _safely(name, check) for name, check in checks]
+    findings = [await _safely(name, check) for name, check in checks]
+    # What depends on a server that is not there says nothing new.
+    silent = {after for before, after in _AFTER.items() if _is_wrong(findings, before)}
+    return [finding for finding in findings if finding.check not in silent]
+
+
+_AFTER = {"rabbitmq": "topology", "postgresql": "schema"}
+
+
+def _is_wrong(findings: Sequence[Finding], check: str) -> bool:
+    return any(finding.check == check and finding.health is Health.WRONG for finding in findings)
 
 
 async def _safely(name: str, check: Callable[[], Awaitable[Finding]]) -> Finding:

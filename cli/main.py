@@ -44,17 +44,20 @@ async def _doctor(output: Output) -> bool:
     from rich.text import Text
 
     from cli.doctor import Health, examine
-    from cli.views import table
 
     findings = await examine()
     styles = {Health.OK: "green", Health.NOTE: "yellow", Health.WRONG: "red"}
-    made = table("", "check", "found", "what to do")
-    for finding in findings:
-        word = Text(finding.health.value, style=styles[finding.health])
-        made.add_row(word, finding.check, Text(finding.detail), Text(finding.next_step))
+    lines = Text("\n").join(
+        Text.assemble(
+            (f"{finding.health:<7}", styles[finding.health]),
+            f"{finding.check:<12}{finding.detail}",
+            (f"  → {finding.next_step}" if finding.next_step else "", "dim"),
+        )
+        for finding in findings
+    )
     well = all(finding.health is not Health.WRONG for finding in findings)
     document = {"ok": well, "checks": [asdict(finding) for finding in findings]}
-    output.result(document, lambda console: console.print(made))
+    output.result(document, lambda console: console.print(lines, soft_wrap=True))
     return well
 
 

@@ -2,27 +2,30 @@
 
 import os
 
-from cli.console import CliFailure, usage
+from cli.console import usage
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 
-def required(name: str, purpose: str) -> str:
+_LOCAL_SERVERS = 'for local servers: eval "$(reinstate stack up --env)"'
+
+
+def required(name: str, purpose: str, next_step: str = _LOCAL_SERVERS) -> str:
     """Return an environment variable; raise `CliFailure` that says what it is for."""
     value = os.environ.get(name, "").strip()
     if not value:
-        raise _missing(name, purpose)
+        raise usage(f"{name} is not set ({purpose})", next_step=next_step, code="cli.setting_missing")
     return value
 
 
 def database_url() -> str:
     """Return PostgreSQL's address for administration."""
-    return required("DATABASE_URL", "PostgreSQL, as postgresql://user:password@host/database")
+    return required("DATABASE_URL", "PostgreSQL: postgresql://user:password@host/database")
 
 
 def amqp_url() -> str:
     """Return the broker's address."""
-    return required("AMQP_URL", "RabbitMQ, as amqp://user:password@host/vhost")
+    return required("AMQP_URL", "RabbitMQ: amqp://user:password@host/vhost")
 
 
 def management_url() -> str:
@@ -37,11 +40,3 @@ def vhost() -> str:
     from urllib.parse import unquote, urlsplit
 
     return unquote(urlsplit(amqp_url()).path.removeprefix("/")) or "/"
-
-
-def _missing(name: str, purpose: str) -> CliFailure:
-    return usage(
-        f"{name} is not set: {purpose}",
-        next_step=f"export {name}, or start local servers with: reinstate stack up --env",
-        code="cli.setting_missing",
-    )
