@@ -93,6 +93,14 @@ class Intake:
 
         return subscribe
 
+    @property
+    def is_consuming(self) -> bool:
+        """Tell whether the connection stands and every subscriber has its consumer. For readiness: a ping says less."""
+        connection = getattr(self.broker, "_connection", None)
+        if connection is None or not connection.connected.is_set():
+            return False
+        return bool(self.broker.subscribers) and all(getattr(s, "_consumer_tag", None) for s in self.broker.subscribers)
+
     async def start(self) -> None:
         """Connect and consume; raises aio-pika's `AMQPConnectionError` when the broker does not answer."""
         await self.broker.start()
@@ -134,7 +142,7 @@ class Intake:
 
     async def _send_on(self, action: str, error: ReinstateError, delivery: Delivery) -> None:
         """Hand the message over; returning acks it here. If that fails, the broker dead-letters it."""
-        log.warning(action, code=error.code, attempt=delivery.headers.get(ATTEMPT), **error.context)
+        log.warning(action, **{**error.context, "code": error.code, "next_attempt": delivery.headers.get(ATTEMPT)})
         try:
             await self._publisher.send(delivery)
         except PublishFailed as failure:

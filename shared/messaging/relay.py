@@ -158,7 +158,7 @@ class OutboxRelay:
         log.error("relay.refused", message_id=str(row.id), type=row.type, routing_key=row.routing_key, code=code)
 
     async def _postpone(self, row: OutboxRow, error: PublishFailed) -> None:
-        delay = BACKOFF.delay_after(error, row.attempts + 1, self._jitter()) or timedelta()
+        delay = BACKOFF.delay_after(error, row.attempts, self._jitter()) or timedelta()
         await self._source.postpone(row, delay)
         self.stats.postponed += 1
         log.warning("relay.postponed", message_id=str(row.id), type=row.type, reason=error.context.get("reason"))

@@ -70,7 +70,7 @@ class InMemoryOutbox:
             await self._changed.wait_for(lambda: len(self.delays) >= times)
 
     async def claim(self, *, limit: int) -> Sequence[OutboxRow]:
-        """Claim the oldest due rows that nobody holds."""
+        """Claim the oldest due rows that nobody holds; `attempts` counts claims, this one included."""
         self.claims += 1
         due = [
             row
@@ -80,7 +80,7 @@ class InMemoryOutbox:
             and self._held.get(row.id, timedelta()) <= self._now
         ][:limit]
         token = uuid4()
-        claimed = [replace(row, claim_token=token) for row in due]
+        claimed = [replace(row, claim_token=token, attempts=row.attempts + 1) for row in due]
         self.rows |= {row.id: row for row in claimed}
         self._held |= {row.id: self._now + CLAIM for row in claimed}
         return claimed
@@ -95,7 +95,7 @@ class InMemoryOutbox:
     async def postpone(self, row: OutboxRow, delay: timedelta) -> None:
         """Give a row of ours back."""
         if self._is_ours(row):
-            self.rows[row.id] = replace(row, attempts=row.attempts + 1, claim_token=NOBODY)
+            self.rows[row.id] = replace(row, claim_token=NOBODY)
             self._due[row.id] = self._now + delay
             self._held.pop(row.id)
             self.delays.append(delay)

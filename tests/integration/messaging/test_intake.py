@@ -165,7 +165,7 @@ async def test_a_message_without_an_id_is_parked(rabbit: Rabbit, subscribe: Subs
 
 async def test_a_transient_failure_comes_back_later_as_the_same_message(rabbit: Rabbit, subscribe: Subscribe) -> None:
     await rabbit.change_policy("retry.5s", message_ttl=20)
-    recorder, wake_up = Recorder(TransientError(SafeCode.SERVICE_UNAVAILABLE)), a_wake_up()
+    recorder, wake_up = Recorder(TransientError(SafeCode.SERVICE_UNAVAILABLE, attempt=7, reason="down")), a_wake_up()
     await subscribe(recorder)
 
     await send(rabbit, encode(wake_up), message_id="again", correlation_id="run", user_id=user_of(rabbit.amqp_url))
@@ -324,6 +324,24 @@ async def test_prefetch_is_the_number_of_handlers_at_a_time(rabbit: Rabbit, inta
 
     await eventually(empty)
     assert most == 3
+
+
+async def test_an_intake_knows_whether_it_consumes(rabbit: Rabbit, intake: Intake, subscribe: Subscribe) -> None:
+    before = intake.is_consuming
+    await subscribe(Recorder())
+    during = intake.is_consuming
+    await rabbit.cut(f"{client_name(ServiceName.RESTORE)}/consume")
+
+    async def noticed() -> bool:
+        return not intake.is_consuming
+
+    async def back() -> bool:
+        return intake.is_consuming
+
+    await eventually(noticed)
+    await eventually(back)
+    await intake.stop()
+    assert (before, during, intake.is_consuming) == (False, True, False)
 
 
 async def test_a_sender_cannot_have_answers_sent_where_it_likes(rabbit: Rabbit, subscribe: Subscribe) -> None:
