@@ -12,8 +12,9 @@ from shared.contracts.events import RunCounts
 from shared.domain.backups import CaptureWarning, Quality
 from shared.domain.errors import ContextValue, SafeCode, safe_context
 from shared.domain.items import ItemState, Outcome
+from shared.domain.operations import Role
 from shared.domain.runs import Lane, RunStatus, RunType, WaitReason
-from shared.front_door import RunItem
+from shared.front_door import RunItem, Tenant
 from shared.ports import BackupItem, BackupSet, PolicyRecord, RunRecord
 
 _TENANT = "0198c0de-0000-7000-8000-000000000001"
@@ -302,3 +303,19 @@ class PolicyView(BaseModel):
             missing_since=policy.missing_since,
             captured_at=policy.captured_at,
         )
+
+
+class TenantView(BaseModel):
+    """A tenant as its members see it. `role` is the caller's."""
+
+    model_config = _example(id=_TENANT, name="Contoso", status="active", role="operator")
+
+    id: UUID
+    name: str
+    status: str
+    role: Role
+
+    @classmethod
+    def of(cls, tenant: Tenant, role: Role) -> "TenantView":
+        """Show a tenant to one of its members."""
+        return cls(id=tenant.id, name=tenant.name, status=tenant.status, role=role)

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, bindparam, exists, func, select
+from sqlalchemy import ColumnElement, Table, exists, func, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.domain.operations import Target
+from shared.persistence.arrays import unnested
 from shared.persistence.tables import backup_items, backup_sets, policies
 
-_UUIDS = postgresql.ARRAY(postgresql.UUID(as_uuid=True))
+_UUID = postgresql.UUID(as_uuid=True)
 _TARGETS = {Target.POLICY: policies, Target.BACKUP_SET: backup_sets}
 
 
@@ -31,8 +32,8 @@ class SqlSelections:
     async def count_unknown(self, selects: Target, ids: Sequence[UUID], *, backup_set_id: UUID | None = None) -> int:
         """Count ids that are not the tenant's policies, or not items of the backup set."""
         table, conditions = self._selectable(selects, backup_set_id)
-        given = func.unnest(bindparam("ids", list(ids), _UUIDS)).column_valued("given")
-        known = exists().where(*conditions, table.c.id == given)
+        given = unnested("given", {"id": (_UUID, ids)})
+        known = exists().where(*conditions, table.c.id == given.c.id)
         return await self._connection.scalar(select(func.count()).select_from(given).where(~known)) or 0
 
     async def matches(

@@ -9,13 +9,23 @@ from services.dispatcher import cursors
 from services.dispatcher.access import BEARER, SignedInRoute, TheMember, TheRoom
 from services.dispatcher.problems import responses
 from services.dispatcher.routes.paging import Cursor, Limit, cut
-from services.dispatcher.views import BackupItemView, BackupSetView, Page, PolicyView
+from services.dispatcher.views import BackupItemView, BackupSetView, Page, PolicyView, TenantView
 from shared.contracts.commands import PolicyTypeKey
 from shared.domain.errors import NotFoundError, SafeCode
 
 router = APIRouter(prefix="/v1/tenants/{tenant}", tags=["stored"], route_class=SignedInRoute, dependencies=[BEARER])
 
 _LIST = responses(400, 404, 422)
+
+
+@router.get("", operation_id="getTenant", responses=responses(404))
+async def get_tenant(member: TheMember, room: TheRoom) -> TenantView:
+    """Read the tenant's name and state, and what the caller is there."""
+    async with room.uow.begin(member.tenant_id) as tx:
+        found = await tx.tenants.get()
+    if found is None:
+        raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
+    return TenantView.of(found, member.role)
 
 
 @router.get("/backup-sets", operation_id="listBackupSets", responses=_LIST, response_model_exclude_none=True)

@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from uuid import UUID
 
 import httpx
 import pytest
@@ -72,6 +73,4 @@ async def tenant(world: World) -> str:
 @pytest.fixture
 async def manager(world: World, tenant: str) -> Person:
     """Somebody who may start anything there."""
-    from uuid import UUID
-
     return await world.add_member(UUID(tenant.rpartition("/")[2]), Role.MANAGER)

@@ -2,7 +2,7 @@ from uuid import UUID
 
 import httpx
 
-from tests.support.builders import Person, World
+from tests.support.builders import Person
 
 
 def tenant_id(tenant: str) -> UUID:
