@@ -1,10 +1,14 @@
 """The notifier as a process would run it: real broker, real database."""
 
 import asyncio
+import os
 import random
+import signal
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -24,6 +28,8 @@ from shared.persistence.tables import memberships, notifications, tenants, users
 from shared.ports import OutboxRow
 from shared.runtime.ids import new_id
 from tests.support.rabbit import Rabbit, eventually
+
+ROOT = Path(__file__).parents[3]
 
 
 @dataclass
@@ -134,6 +140,21 @@ async def test_an_unreadable_event_is_parked_and_the_next_one_is_stored(office: 
         parked = await office.rabbit.take(ServiceName.NOTIFIER.parked)
 
     assert parked.body == b"{}"
+
+
+async def test_the_process_stores_what_waits_and_ends_in_order_when_asked(office: Office) -> None:
+    addresses = {"AMQP_URL": str(office.settings.amqp_url), "DATABASE_URL": office.settings.database_url}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "cli.main", "serve", "notifier", cwd=ROOT, env={**os.environ, **addresses}
+    )
+    for event in office.life():
+        await office.publish(event)
+    await eventually(_all_stored(office, 3))
+
+    process.send_signal(signal.SIGTERM)
+
+    assert await asyncio.wait_for(process.wait(), 15) == 0
+    assert await office.rabbit.depth(Queue.NOTIFIER_EVENTS) == 0
 
 
 def _all_stored(office: Office, number: int):  # noqa: ANN202  a condition for `eventually`
