@@ -119,6 +119,12 @@ class Proxy:
         """Let nothing through from now on."""
         self._open.clear()
 
+    def cut(self) -> None:
+        """Close every connection and take no new one."""
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.CancelledError):
             while data := await reader.read(65536):
@@ -134,14 +140,12 @@ class Proxy:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
         """Serve on a free port of the loopback interface."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
         login = self._target.netloc.rpartition("@")[0]
         self.url = urlunsplit(self._target._replace(netloc=f"{login}@127.0.0.1:{port}"))
         try:
             yield self
         finally:
-            server.close()
-            for task in self._tasks:
-                task.cancel()
+            self.cut()
             await asyncio.gather(*self._tasks)

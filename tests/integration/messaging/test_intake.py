@@ -20,7 +20,7 @@ from shared.messaging.envelope import Envelope
 from shared.messaging.intake import Intake
 from shared.messaging.publisher import ConfirmedPublisher
 from shared.messaging.topology import RETRY_TIERS
-from tests.support.rabbit import PATIENCE, Rabbit, eventually
+from tests.support.rabbit import PATIENCE, Proxy, Rabbit, eventually
 
 QUEUE = Queue.RESTORE_INTERACTIVE
 Handle = Callable[[WakeUp, Envelope], Awaitable[None]]
@@ -104,47 +104,43 @@ async def test_an_ack_follows_the_handler(rabbit: Rabbit, subscribe: Subscribe) 
 WAKE_UP = json.loads(encode(a_wake_up()))
 
 
-@pytest.mark.parametrize(
-    ("body", "properties", "code", "field"),
-    [
-        (b"{nonsense", {}, SafeCode.MESSAGE_UNDECODABLE, None),
-        (b"\xff\xfe", {}, SafeCode.MESSAGE_UNDECODABLE, None),
-        (b"[" * 5000, {}, SafeCode.MESSAGE_UNDECODABLE, None),
-        (json.dumps(WAKE_UP | {"lane": "fast"}).encode(), {}, SafeCode.MESSAGE_UNDECODABLE, "lane"),
-        (json.dumps(WAKE_UP | {"version": 2}).encode(), {}, SafeCode.MESSAGE_UNKNOWN_VERSION, "version"),
-        (b"{}", {"type": "reinstate.run.wake_up.v9"}, SafeCode.MESSAGE_UNKNOWN_VERSION, "type"),
-        (b"{}", {"type": MessageType.RUN_EVENT}, SafeCode.MESSAGE_UNKNOWN_VERSION, "type"),
-        (b"{}", {"type": None}, SafeCode.MESSAGE_UNKNOWN_VERSION, "type"),
-        (b" " * 65537, {}, SafeCode.MESSAGE_TOO_LARGE, None),
-    ],
-    ids=[
-        "no JSON",
-        "no text",
-        "deep",
-        "bad value",
-        "version 2",
-        "unknown type",
-        "foreign type",
-        "no type",
-        "64 KiB + 1",
-    ],
-)
+UNREADABLE = {  # what: (body, properties, reason, field)
+    "no JSON": (b"{nonsense", {}, SafeCode.MESSAGE_UNDECODABLE, None),
+    "no text": (b"\xff\xfe", {}, SafeCode.MESSAGE_UNDECODABLE, None),
+    "deep": (b"[" * 5000, {}, SafeCode.MESSAGE_UNDECODABLE, None),
+    "bad value": (json.dumps(WAKE_UP | {"lane": "fast"}).encode(), {}, SafeCode.MESSAGE_UNDECODABLE, "lane"),
+    "version 2": (json.dumps(WAKE_UP | {"version": 2}).encode(), {}, SafeCode.MESSAGE_UNKNOWN_VERSION, "version"),
+    "unknown type": (b"{}", {"type": "reinstate.run.wake_up.v9"}, SafeCode.MESSAGE_UNKNOWN_VERSION, "type"),
+    "foreign type": (b"{}", {"type": MessageType.RUN_EVENT}, SafeCode.MESSAGE_UNKNOWN_VERSION, "type"),
+    "no type": (b"{}", {"type": None}, SafeCode.MESSAGE_UNKNOWN_VERSION, "type"),
+    "64 KiB + 1": (b" " * 65537, {}, SafeCode.MESSAGE_TOO_LARGE, None),
+}
+
+
 async def test_what_cannot_be_read_is_parked_with_a_reason_and_the_rest_goes_on(
-    rabbit: Rabbit, subscribe: Subscribe, body: bytes, properties: dict[str, object], code: SafeCode, field: str | None
+    rabbit: Rabbit, subscribe: Subscribe
 ) -> None:
     recorder, good = Recorder(), a_wake_up()
     await subscribe(recorder)
 
-    await send(rabbit, body, message_id="bad", correlation_id="run", **properties)
+    for what, (body, properties, _, _) in UNREADABLE.items():
+        await send(rabbit, body, message_id=what, correlation_id="run", **properties)
     await send(rabbit, encode(good), message_id="good")
 
-    parked = await rabbit.take("restore.parked")
-    assert (parked.body, parked.message_id, parked.correlation_id) == (body, "bad", "run")
-    assert parked.headers["x-reinstate-reason"] == code
-    assert parked.headers.get("x-reinstate-field") == field
-    assert parked.headers["x-reinstate-exchange"] == "work"
-    assert parked.headers["x-reinstate-routing-key"] == QUEUE
-    assert parked.headers["x-reinstate-queue"] == QUEUE
+    parked = [await rabbit.take("restore.parked") for _ in UNREADABLE]
+    reasons = {
+        m.message_id: (m.body, m.headers["x-reinstate-reason"], m.headers.get("x-reinstate-field")) for m in parked
+    }
+    assert reasons == {what: (body, code, field) for what, (body, _, code, field) in UNREADABLE.items()}
+    assert {
+        (
+            m.correlation_id,
+            m.headers["x-reinstate-exchange"],
+            m.headers["x-reinstate-routing-key"],
+            m.headers["x-reinstate-queue"],
+        )
+        for m in parked
+    } == {("run", "work", QUEUE, QUEUE)}
     assert (await recorder.next())[0] == good
 
 
@@ -326,22 +322,21 @@ async def test_prefetch_is_the_number_of_handlers_at_a_time(rabbit: Rabbit, inta
     assert most == 3
 
 
-async def test_an_intake_knows_whether_it_consumes(rabbit: Rabbit, intake: Intake, subscribe: Subscribe) -> None:
-    before = intake.is_consuming
-    await subscribe(Recorder())
-    during = intake.is_consuming
-    await rabbit.cut(f"{client_name(ServiceName.RESTORE)}/consume")
+async def test_an_intake_knows_whether_it_consumes(rabbit: Rabbit, publisher: ConfirmedPublisher) -> None:
+    async with Proxy(rabbit.amqp_url).running() as proxy:
+        intake = Intake(proxy.url, ServiceName.RESTORE, publisher, graceful_timeout=1)
+        intake.subscriber(QUEUE, WakeUp, prefetch=2)(Recorder())
+        before = intake.is_consuming
+        await intake.start()
+        during = intake.is_consuming
+        proxy.cut()
 
-    async def noticed() -> bool:
-        return not intake.is_consuming
+        async def noticed() -> bool:
+            return not intake.is_consuming
 
-    async def back() -> bool:
-        return intake.is_consuming
-
-    await eventually(noticed)
-    await eventually(back)
-    await intake.stop()
-    assert (before, during, intake.is_consuming) == (False, True, False)
+        await eventually(noticed)
+        await intake.stop()
+        assert (before, during) == (False, True)
 
 
 async def test_a_sender_cannot_have_answers_sent_where_it_likes(rabbit: Rabbit, subscribe: Subscribe) -> None:
