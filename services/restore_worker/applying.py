@@ -1,7 +1,7 @@
 """One item of an execution: check for drift, write, read back, assign, read back. Every write has its intent first."""
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -20,7 +20,8 @@ from shared.domain.plans import PlanAction, Step
 from shared.engine.work import Slice
 from shared.ports import Intent, Item, ItemResult
 
-READ_BACKS = 3  # the service may show the old state for a moment
+READ_BACKS = 3  # at once, after a write: the service may show the old state for a moment
+LOOKS = 4  # times to come back for a write that was answered but does not show, 1, 2 and 4 seconds apart
 HALF_WRITTEN = "half_written"  # the writer's reason: the object's own call happened, a later part of it did not
 
 
@@ -32,6 +33,16 @@ class Ended(Exception):
         super().__init__(code.value)
         self.outcome = outcome
         self.code = code
+        self.remote_id = remote_id
+
+
+class Unseen(Exception):
+    """The call was answered, but the tenant does not show its effect: to be looked for again, never to be repeated."""
+
+    def __init__(self, step: Step, remote_id: str | None) -> None:
+        """Name the step and the object."""
+        super().__init__(step.value)
+        self.step = step
         self.remote_id = remote_id
 
 
@@ -67,6 +78,8 @@ class Change:
             return ItemResult(self.item.ordinal, end.outcome, end.code, remote_id=end.remote_id)
         except HalfWritten as half:
             return await self._complete_later(half.error)
+        except Unseen as unseen:
+            return self._look_later(unseen)
         except ThrottledError:
             raise
         except TransientError:
@@ -88,6 +101,8 @@ class Change:
         """Return whether the object itself is written already, and how it is now; None before a create."""
         if self.item.state is not ItemState.INTENT:
             return False, await self._undrifted()
+        if self.item.step is not None and self.item.step == self.entry.sent:
+            return True, await self._read_back(self.entry.sent, self.item.remote_id)
         if self.item.step == Step.ASSIGN:
             return True, (await self._judged(self._probe.assign(self.item.remote_id))).seen
         if self.entry.half_written:
@@ -156,7 +171,7 @@ class Change:
             if error.context.get("reason") == HALF_WRITTEN:
                 raise HalfWritten(error) from error
             return await self._settled_by(self._probe.write(), error)
-        return await self._read_back(target, lambda now: now.fingerprint == self.goal.fingerprint)
+        return await self._read_back(Step.WRITE, target)
 
     async def _assign(self, remote_id: str) -> Seen:
         assignments = self.goal.assignments or []
@@ -168,8 +183,7 @@ class Change:
             raise
         except TransientError as error:
             return await self._settled_by(self._probe.assign(remote_id), error)
-        wanted = self.goal.assignments_fingerprint
-        return await self._read_back(remote_id, lambda now: now.assignments_fingerprint == wanted)
+        return await self._read_back(Step.ASSIGN, remote_id)
 
     async def _intend(self, step: Step, target: str | None, body: object) -> None:
         await self.slice_.intend(Intent(self.item.ordinal, step, request_hash(step, target, body), target))
@@ -193,15 +207,29 @@ class Change:
             raise Ended(Outcome.UNKNOWN, SafeCode.RESTORE_OUTCOME_UNKNOWN, remote_id)
         return probed
 
-    async def _read_back(self, remote_id: str | None, is_right: Callable[[Seen], bool]) -> Seen:
+    async def _read_back(self, step: Step, remote_id: str | None) -> Seen:
         for _ in range(READ_BACKS):
             try:
                 seen = await self._probe.read(remote_id)
             except PermanentError:
                 continue
-            if seen and is_right(seen):
+            if seen and self._shows(step, seen):
                 return seen
-        raise Ended(Outcome.FAILED, SafeCode.RESTORE_VERIFY_FAILED, remote_id)
+        raise Unseen(step, remote_id)
+
+    def _shows(self, step: Step, seen: Seen) -> bool:
+        if step is Step.WRITE:
+            return seen.fingerprint == self.goal.fingerprint
+        return seen.assignments_fingerprint == self.goal.assignments_fingerprint
+
+    def _look_later(self, unseen: Unseen) -> ItemResult:
+        looks = self.entry.looks + 1 if self.entry.sent is unseen.step else 1
+        code, remote_id = SafeCode.RESTORE_VERIFY_FAILED, unseen.remote_id
+        if looks >= LOOKS:
+            return ItemResult(self.item.ordinal, Outcome.FAILED, code, remote_id=remote_id)
+        progress = {**plan_of(self.item), "sent": unseen.step.value, "looks": looks}
+        wait = timedelta(seconds=2.0 ** (looks - 1))
+        return ItemResult(self.item.ordinal, None, code, remote_id=remote_id, plan=progress, retry_in=wait)
 
     def _applied(self, remote_id: str) -> ItemResult:
         created = self.entry.action is PlanAction.CREATE

@@ -36,7 +36,10 @@ class PlanEntry:
     candidates: int = 0
     code: SafeCode | None = None
     warnings: Sequence[str] = ()
-    half_written: bool = False  # of an execution only: a write of several calls stopped in the middle
+    # Of an execution only, while its item is open:
+    half_written: bool = False  # a write of several calls stopped in the middle
+    sent: Step | None = None  # this step's call was answered, but the tenant does not show its effect yet
+    looks: int = 0  # times that the effect was looked for
 
     def as_row(self) -> dict[str, Any]:
         """Return the entry as JSON."""
@@ -52,6 +55,7 @@ class PlanEntry:
             action=PlanAction(entry.action),
             steps=tuple(Step(step) for step in entry.steps),
             code=SafeCode(entry.code) if entry.code else None,
+            sent=Step(entry.sent) if entry.sent else None,
         )
 
 

@@ -25,6 +25,7 @@ from shared.ports import Lease, RunRecord
 
 _NOW = func.clock_timestamp()
 _BYTEWISE = "C"  # the same order on every server
+_ANSWERED = (SafeCode.GRAPH_THROTTLED.value, SafeCode.RESTORE_VERIFY_FAILED.value)
 _HASHED_ROWS = 1000  # read from the server at a time
 _HASHED_FIELDS = (
     "action",
@@ -93,6 +94,7 @@ class SqlRestores:
         preview = restore_runs.c
         statement = (
             select(source.ordinal, source.item_id, source.phase, source.label, source.policy_type, source.plan)
+            .select_from(restore_run_items)
             .join(restore_runs, and_(preview.tenant_id == source.tenant_id, preview.id == source.run_id))
             .join(backup_items, and_(backup_items.c.tenant_id == source.tenant_id, backup_items.c.id == source.item_id))
             .where(source.tenant_id == self._tenant_id, source.run_id == run.preview_run_id)
@@ -122,6 +124,7 @@ class SqlRestores:
                 items.outcome,
                 items.remote_id,
             )
+            .select_from(restore_run_items)
             .join(backup_items, and_(backup_items.c.tenant_id == items.tenant_id, backup_items.c.id == items.item_id))
             .where(self._of(run_id), items.phase < before_phase)
             .order_by(items.ordinal)
@@ -170,14 +173,14 @@ class SqlRestores:
     async def fresh_intents(self, run_id: UUID, *, younger_than: timedelta) -> Mapping[int, timedelta]:
         """Return how long open intents still are too young to be judged, by ordinal. Database clock.
 
-        A write that the tenant's system throttled was not performed: nothing of it can be on its way.
+        Nothing can be on its way of a write that was throttled or answered.
         """
         items = restore_run_items.c
         wait = items.intent_at + younger_than - _NOW
         statement = select(items.ordinal, wait).where(
             self._of(run_id),
             items.state == ItemState.INTENT.value,
-            items.error_code.is_distinct_from(SafeCode.GRAPH_THROTTLED.value),
+            func.coalesce(items.error_code, "").not_in(_ANSWERED),
             wait > timedelta(),
         )
         return {row[0]: row[1] for row in await self._connection.execute(statement)}
