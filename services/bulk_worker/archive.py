@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any
+from typing import IO, Any, Self
 from uuid import UUID
 
 from services.bulk_worker.ports import BulkUnitOfWork
@@ -36,7 +36,7 @@ class Source:
 
 
 class ArchiveWriter:
-    """Writes the zip; blocking, so call it in a thread."""
+    """Writes the zip; blocking, so call it in a thread. Leaving its block early leaves a file to be discarded."""
 
     def __init__(self, file: IO[bytes], source: Source, limit: int) -> None:
         """Write to `file`, at most `limit` bytes."""
@@ -45,6 +45,12 @@ class ArchiveWriter:
         self._source = source
         self._limit = limit
         self._written: list[ArchivedFile] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._zip.close()
 
     def add(self, path: str, entry: ArchiveEntry, snapshot: Snapshot) -> None:
         """Verify and write one policy. Raises `PermanentError`: `SNAPSHOT_CORRUPT`, `ARCHIVE_TOO_LARGE`."""
@@ -62,8 +68,8 @@ class ArchiveWriter:
             )
         )
 
-    def close(self) -> None:
-        """Write the manifest and the zip's directory."""
+    def finish(self) -> None:
+        """Write the manifest and the zip's directory. Raises `PermanentError(ARCHIVE_TOO_LARGE)`."""
         source = self._source
         manifest = Manifest(source.tenant, source.created_at, source.operation, tuple(self._written))
         self._write(MANIFEST_NAME, manifest.to_json())
@@ -99,12 +105,12 @@ async def build_archive(uow: BulkUnitOfWork, slice_: Slice, entries: Sequence[Ar
     paths = archive_paths([(_folder(e.policy_type), e.display_name, e.remote_id) for e in entries])
     ordered = iter(sorted(zip(paths, entries, strict=True), key=lambda named: named[0]))
     with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
-        writer = ArchiveWriter(file, source, limit)
-        while batch := list(islice(ordered, _BATCH)):
-            async with uow.begin(run.tenant_id) as tx:
-                snapshots = await tx.snapshots.fetch_many([entry.snapshot_sha256 for _, entry in batch])
-            await asyncio.to_thread(_add_all, writer, batch, snapshots)
-        await asyncio.to_thread(writer.close)
+        with ArchiveWriter(file, source, limit) as writer:
+            while batch := list(islice(ordered, _BATCH)):
+                async with uow.begin(run.tenant_id) as tx:
+                    snapshots = await tx.snapshots.fetch_many([entry.snapshot_sha256 for _, entry in batch])
+                await asyncio.to_thread(_add_all, writer, batch, snapshots)
+            await asyncio.to_thread(writer.finish)
         await _store(uow, slice_, file)
 
 

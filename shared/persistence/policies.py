@@ -112,9 +112,9 @@ class SqlPolicies:
 
         An id that is no policy of this tenant keeps its row, with an empty type: nothing is left out silently.
         """
-        element = func.jsonb_array_elements_text(bulk_operation_runs.c.item_ids).column_valued("element")
+        element = func.jsonb_array_elements_text(bulk_operation_runs.c.item_ids).table_valued("value", name="element")
         chosen = (
-            select(cast(element, _UUID).label("id"))
+            select(cast(element.c.value, _UUID).label("id"))
             .distinct()
             .select_from(bulk_operation_runs.join(element, true()))
             .where(bulk_operation_runs.c.tenant_id == self._tenant_id, bulk_operation_runs.c.id == run_id)

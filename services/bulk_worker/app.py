@@ -1,0 +1,104 @@
+"""Wires the bulk worker: broker, database, connectors, engine, relay. Decides nothing."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from uuid import uuid4
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.bulk_worker.operations.catalogue import bulk_works
+from services.bulk_worker.settings import BulkWorkerSettings
+from services.bulk_worker.subscribers import subscribe
+from shared.connectors.factory import AllConnectors
+from shared.contracts.names import ServiceName
+from shared.engine.engine import Engine
+from shared.engine.settings import EngineSettings
+from shared.messaging.intake import Intake
+from shared.messaging.publisher import ConfirmedPublisher
+from shared.messaging.relay import OutboxRelay
+from shared.persistence.database import create_engine
+from shared.persistence.leases import SqlLeaseKeeper
+from shared.persistence.outbox import OutboxHints, SqlOutboxSource
+from shared.persistence.unit_of_work import SqlUnitOfWork
+from shared.runtime.clock import SystemClock
+
+log = structlog.get_logger(__name__)
+_SIDE_POOL = 2  # connections of the lease keeper, and of the relay: neither may wait for a busy worker
+
+
+@asynccontextmanager
+async def running(settings: BulkWorkerSettings) -> AsyncIterator[None]:
+    """Work for as long as the block lasts; leaving it lets slices under way store what they did and end early.
+
+    Raises `PublishFailed` or aio-pika's `AMQPConnectionError` when the broker does not answer.
+    """
+    amqp_url = str(settings.amqp_url)
+    hints = OutboxHints()
+    async with AsyncExitStack() as stack:
+        database = _pool(stack, settings, settings.bulk_pool_size)
+        side = [_pool(stack, settings, _SIDE_POOL) for _ in range(2)]
+        engine = _engine(settings, database, SqlLeaseKeeper(side[0]), hints)
+        publisher = await stack.enter_async_context(ConfirmedPublisher(amqp_url, ServiceName.BULK))
+        relay = OutboxRelay(SqlOutboxSource(side[1], ServiceName.BULK, hints), publisher)
+        await stack.enter_async_context(_relaying(relay))
+        intake = Intake(amqp_url, ServiceName.BULK, publisher)
+        subscribe(intake, engine, prefetch=settings.bulk_prefetch)
+        stack.push_async_callback(intake.stop)
+        stack.callback(engine.drain)
+        await intake.start()
+        log.info("bulk_worker.started", prefetch=settings.bulk_prefetch)
+        yield
+    log.info("bulk_worker.stopped")
+
+
+async def serve(settings: BulkWorkerSettings | None = None) -> None:
+    """Run until SIGTERM or SIGINT; the second one is left to the operating system."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def ask_to_stop(number: int) -> None:
+        loop.remove_signal_handler(number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask_to_stop, number)
+    async with running(settings or BulkWorkerSettings()):
+        await stop.wait()
+
+
+def _pool(stack: AsyncExitStack, settings: BulkWorkerSettings, size: int) -> AsyncEngine:
+    engine = create_engine(settings.database_url, service=ServiceName.BULK, pool_size=size)
+    stack.push_async_callback(engine.dispose)
+    return engine
+
+
+def _engine(settings: BulkWorkerSettings, database: AsyncEngine, keeper: SqlLeaseKeeper, hints: OutboxHints) -> Engine:
+    uow = SqlUnitOfWork(database, service=ServiceName.BULK, hints=hints)
+    works = bulk_works(uow, AllConnectors(), archive_limit=settings.bulk_archive_limit)
+    pace = EngineSettings(
+        owner=f"bulk:{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}",
+        lease_ttl=timedelta(seconds=settings.bulk_lease_seconds),
+        slice_time=timedelta(seconds=settings.bulk_slice_seconds),
+        concurrency=settings.bulk_concurrency,
+    )
+    return Engine(uow, keeper, works, pace, SystemClock())
+
+
+@asynccontextmanager
+async def _relaying(relay: OutboxRelay) -> AsyncIterator[None]:
+    task = asyncio.create_task(relay.run())
+    try:
+        yield
+    finally:
+        relay.stop()
+        await task
+
+
+if __name__ == "__main__":
+    asyncio.run(serve())
