@@ -10,7 +10,6 @@ from datetime import timedelta
 from uuid import uuid4
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.bulk_worker.operations.catalogue import bulk_works
 from services.bulk_worker.settings import BulkWorkerSettings
@@ -41,11 +40,15 @@ async def running(settings: BulkWorkerSettings) -> AsyncIterator[None]:
     amqp_url = str(settings.amqp_url)
     hints = OutboxHints()
     async with AsyncExitStack() as stack:
-        database = _pool(stack, settings, settings.bulk_pool_size)
-        side = [_pool(stack, settings, _SIDE_POOL) for _ in range(2)]
-        engine = _engine(settings, database, SqlLeaseKeeper(side[0]), hints)
+        sizes = (settings.bulk_pool_size, _SIDE_POOL, _SIDE_POOL)
+        pools = [create_engine(settings.database_url, service=ServiceName.BULK, pool_size=size) for size in sizes]
+        for pool in pools:
+            stack.push_async_callback(pool.dispose)
+        items, leases, outbox = pools
+        uow = SqlUnitOfWork(items, service=ServiceName.BULK, hints=hints)
+        engine = _engine(settings, uow, SqlLeaseKeeper(leases))
         publisher = await stack.enter_async_context(ConfirmedPublisher(amqp_url, ServiceName.BULK))
-        relay = OutboxRelay(SqlOutboxSource(side[1], ServiceName.BULK, hints), publisher)
+        relay = OutboxRelay(SqlOutboxSource(outbox, ServiceName.BULK, hints), publisher)
         await stack.enter_async_context(_relaying(relay))
         intake = Intake(amqp_url, ServiceName.BULK, publisher)
         subscribe(intake, engine, prefetch=settings.bulk_prefetch)
@@ -72,14 +75,7 @@ async def serve(settings: BulkWorkerSettings | None = None) -> None:
         await stop.wait()
 
 
-def _pool(stack: AsyncExitStack, settings: BulkWorkerSettings, size: int) -> AsyncEngine:
-    engine = create_engine(settings.database_url, service=ServiceName.BULK, pool_size=size)
-    stack.push_async_callback(engine.dispose)
-    return engine
-
-
-def _engine(settings: BulkWorkerSettings, database: AsyncEngine, keeper: SqlLeaseKeeper, hints: OutboxHints) -> Engine:
-    uow = SqlUnitOfWork(database, service=ServiceName.BULK, hints=hints)
+def _engine(settings: BulkWorkerSettings, uow: SqlUnitOfWork, keeper: SqlLeaseKeeper) -> Engine:
     works = bulk_works(uow, AllConnectors(), archive_limit=settings.bulk_archive_limit)
     pace = EngineSettings(
         owner=f"bulk:{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}",
