@@ -166,9 +166,7 @@ class ProblemKind(StrEnum):
 class Problem:
     """One thing that is wrong with an archive."""
 
-    kind: (
-        str  # not_a_zip, manifest_missing, manifest_invalid, unsafe_path, twice, missing, extra, size, hash, unreadable
-    )
+    kind: ProblemKind
     path: str = ""
 
 
