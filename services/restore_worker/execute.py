@@ -23,7 +23,7 @@ from shared.domain.runs import RunStatus
 from shared.engine.work import Slice, WorkItem
 from shared.ports import Item, ItemResult
 
-INTENT_GRACE = timedelta(seconds=10)  # until then, a call that was lost may still be on its way
+INTENT_GRACE = timedelta(seconds=30)  # more than a call may last: until then, a lost one may still be on its way
 _PREVIEWED = frozenset({RunStatus.SUCCEEDED, RunStatus.PARTIAL})
 
 

@@ -9,8 +9,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import update
 
-from services.restore_worker.execute import RestoreExecution
-from services.restore_worker.preview import RestorePreview
+from services.restore_worker.operations import restore_works
 from shared.connectors.normalise import display_name, fingerprint, has_masked_secret, natural_key, normalised
 from shared.connectors.policy_types import POLICY_TYPES
 from shared.connectors.port import Json
@@ -130,10 +129,7 @@ class RestoreLab:
         engine = Engine(
             self.lab.uow,
             self.lab.keeper,
-            {
-                "restore.preview": RestorePreview(self.lab.uow, self.connectors),
-                "restore.execute": RestoreExecution(self.lab.uow, self.connectors, intent_grace=self.grace),
-            },
+            restore_works(self.lab.uow, self.connectors, intent_grace=self.grace),
             EngineSettings(owner=f"w:{uuid4().hex[:6]}", retry=AT_ONCE, **settings),
             SystemClock(),
         )

@@ -1,0 +1,20 @@
+"""The operations of this worker, by name."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from services.restore_worker.execute import INTENT_GRACE, RestoreExecution
+from services.restore_worker.ports import RestoreUnitOfWork
+from services.restore_worker.preview import RestorePreview
+from shared.connectors.port import Connectors
+from shared.engine.work import Work
+
+
+def restore_works(
+    uow: RestoreUnitOfWork, connectors: Connectors, *, intent_grace: timedelta = INTENT_GRACE
+) -> Mapping[str, Work]:
+    """Return what each operation brings."""
+    return {
+        "restore.preview": RestorePreview(uow, connectors),
+        "restore.execute": RestoreExecution(uow, connectors, intent_grace=intent_grace),
+    }

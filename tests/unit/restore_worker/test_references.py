@@ -1,0 +1,77 @@
+"""No restore reaches more principals than the backup did."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.restore_worker.references import (
+    assignment_references,
+    mapped_assignments,
+    mapped_payload,
+    payload_references,
+)
+
+FILTER = "assignmentFilter"
+TAG = "roleScopeTag"
+KINDS = (
+    "groupAssignmentTarget",
+    "exclusionGroupAssignmentTarget",
+    "allDevicesAssignmentTarget",
+    "allLicensedUsersAssignmentTarget",
+    "configurationManagerCollectionAssignmentTarget",
+)
+
+
+def to(kind: str, filter_id: str | None = None) -> dict[str, Any]:
+    target = {"@odata.type": f"#microsoft.graph.{kind}", "groupId": "g"}
+    return {"target": target | ({"deviceAndAppManagementAssignmentFilterId": filter_id} if filter_id else {})}
+
+
+ENTRIES = st.lists(st.builds(to, st.sampled_from(KINDS), st.sampled_from([None, "f1", "f2"])), max_size=4)
+IDS = st.dictionaries(st.sampled_from([(FILTER, "f1"), (FILTER, "f2")]), st.sampled_from(["n1", "n2"]))
+
+
+@given(ENTRIES, IDS, st.booleans())
+def test_assignments_are_mapped_whole_or_not_at_all(entries: Any, ids: Any, groups_are_known: Any) -> None:
+    mapped = mapped_assignments(entries, ids, groups_are_known=groups_are_known)
+    if mapped is None:
+        return
+    assert len(mapped) == len(entries)
+    for before, after in zip(entries, mapped, strict=True):
+        old, new = before["target"], after["target"]
+        assert new["@odata.type"] == old["@odata.type"]
+        key = "deviceAndAppManagementAssignmentFilterId"
+        assert (key in new) == (key in old)
+        assert key not in old or new[key] == ids[FILTER, old[key]]
+        assert "Group" not in old["@odata.type"].removesuffix("AssignmentTarget") or groups_are_known
+
+
+@given(ENTRIES)
+def test_an_exclusion_without_a_known_group_leaves_every_assignment_out(entries: Any) -> None:
+    every = [*entries, to("exclusionGroupAssignmentTarget")]
+    ids = {(FILTER, "f1"): "n1", (FILTER, "f2"): "n2"}
+    assert mapped_assignments(every, ids, groups_are_known=False) is None
+
+
+def test_a_target_of_an_unknown_kind_is_never_safe() -> None:
+    assert mapped_assignments([{}], {}, groups_are_known=True) is None
+    assert mapped_assignments([to("somethingNewAssignmentTarget")], {}, groups_are_known=True) is None
+
+
+def test_the_filter_that_means_none_needs_no_counterpart() -> None:
+    none = to("allDevicesAssignmentTarget", "00000000-0000-0000-0000-000000000000")
+    assert assignment_references([none]) == frozenset()
+    assert mapped_assignments([none], {}, groups_are_known=False) == [none]
+
+
+def test_scope_tags_and_templates_are_found_wherever_they_stand() -> None:
+    actions = [{"notificationTemplateId": "t"}]
+    payload = {"roleScopeTagIds": ["0", "5"], "scheduledActionsForRule": [{"scheduledActionConfigurations": actions}]}
+    assert payload_references(payload) == {(TAG, "5"), ("notificationMessageTemplate", "t")}
+
+
+def test_mapping_leaves_the_backup_as_it_is() -> None:
+    payload = {"roleScopeTagIds": ["0", "5"], "other": ["5"]}
+    assert mapped_payload(payload, {(TAG, "5"): "9"}) == {"roleScopeTagIds": ["0", "9"], "other": ["5"]}
+    assert payload["roleScopeTagIds"] == ["0", "5"]
