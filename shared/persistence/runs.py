@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, case, func, literal, or_, select, update
+from sqlalchemy import Select, case, func, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,6 +16,9 @@ from shared.persistence.tables import JSONB, bulk_operation_runs, restore_runs, 
 from shared.ports import Ending, NewRun, RunRecord
 
 _NOW = func.clock_timestamp()
+# Spelled out, never as parameters: once a connection has used the statement a few times, PostgreSQL plans it without
+# their values, and then finds no index that fits.
+_IS_ACTIVE = text("status IN ({})".format(", ".join(f"'{word}'" for word in ACTIVE_WORDS)))
 
 
 class SqlRuns:
@@ -34,7 +37,7 @@ class SqlRuns:
             .values(**_shared_values(run), **_own_values(run))
             .on_conflict_do_nothing(
                 index_elements=["tenant_id", "idempotency_key"],
-                index_where=table.runs.c.status.in_(ACTIVE_WORDS),
+                index_where=_IS_ACTIVE,
             )
             .returning(*table.columns())
         )

@@ -120,6 +120,16 @@ async def test_a_run_is_there_after_the_block_and_starts_queued_with_its_first_e
     assert (found.status, found.event_seq, found.counts.total) == (RunStatus.QUEUED, 1, 3)
 
 
+async def test_inserting_works_however_often_a_connection_did_it_before(store: Store) -> None:
+    """PostgreSQL plans a statement anew after its fifth use, then without the parameters' values."""
+    tenant_id = await store.tenant()
+
+    async with store.uow.begin(tenant_id) as tx:
+        runs = [await tx.runs.insert(a_new_run(tenant_id=tenant_id)) for _ in range(10)]
+
+    assert len({run.id for run in runs}) == 10
+
+
 async def test_an_exception_in_the_block_leaves_nothing_behind(store: Store) -> None:
     new = a_new_run(tenant_id=await store.tenant())
 
