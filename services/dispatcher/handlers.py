@@ -106,7 +106,7 @@ async def note_refusal(
                 outcome="blocked",
                 actor_type="user" if source.door is Door.HTTP else "upstream",
                 actor_id=command.initiator_id if source.door is Door.HTTP else None,
-                actor_name=command.requested_by or source.requester,
+                actor_name=_name(command, source),
                 summary="A request was refused",
                 context={**error.context, "reason": error.code.value},
             )
@@ -201,6 +201,12 @@ async def _stop(run: RunRecord, source: Source, tx: StartTransaction) -> RunReco
     return ended
 
 
+def _name(command: Start | AbortRun, source: Source) -> str:
+    """Name who asks; a refused request may carry anything."""
+    name = command.requested_by or source.requester
+    return "".join(c if c.isprintable() else " " for c in name)
+
+
 def _entry(command: Start | AbortRun, run: RunRecord, source: Source, word: str, outcome: str) -> AuditEntry:
     is_person = command.initiator_id is not None
     return AuditEntry(
@@ -208,7 +214,7 @@ def _entry(command: Start | AbortRun, run: RunRecord, source: Source, word: str,
         outcome=outcome,
         actor_type="user" if is_person else "upstream",
         actor_id=command.initiator_id,
-        actor_name=command.requested_by or source.requester,
+        actor_name=_name(command, source),
         target_type=run.run_type.value,
         target_id=run.id,
         summary=f"{run.operation} {word.replace('_', ' ')}",

@@ -21,6 +21,8 @@ def document(app: FastAPI) -> dict[str, Any]:
         for path, methods in schema["paths"].items():
             for operation in methods.values():
                 _mend(operation, errors=path != "/readyz")
+        for name in ("HTTPValidationError", "ValidationError"):  # the framework's own; ours are problems
+            schema["components"]["schemas"].pop(name, None)
         app.openapi_schema = schema
     return app.openapi_schema
 
@@ -31,7 +33,10 @@ def text(app: FastAPI) -> str:
 
 
 def _mend(operation: dict[str, Any], *, errors: bool) -> None:
-    for status, answer in operation["responses"].items():
+    answers = operation["responses"]
+    if "HTTPValidationError" in json.dumps(answers.get("422")):
+        del answers["422"]
+    for status, answer in answers.items():
         content = answer.get("content", {})
         if errors and int(status) >= _FIRST_ERROR and "application/json" in content:
             answer["content"] = {MEDIA_TYPE: content["application/json"]}
