@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 import structlog
@@ -76,7 +77,11 @@ async def running(settings: DispatcherSettings, metrics: Metrics) -> AsyncIterat
     hints = OutboxHints()
     uow = SqlUnitOfWork(engine, service=ServiceName.DISPATCHER, hints=hints)
     directory = SqlDirectory(engine)
-    bounds = Bounds(settings.dispatcher_wake_after, settings.dispatcher_wait_grace, settings.dispatcher_abort_grace)
+    bounds = Bounds(
+        timedelta(seconds=settings.dispatcher_wake_after),
+        timedelta(seconds=settings.dispatcher_wait_grace),
+        timedelta(seconds=settings.dispatcher_abort_grace),
+    )
     maintenance = SqlMaintenance(engine, bounds)
     amqp_url = str(settings.amqp_url)
     publisher = ConfirmedPublisher(amqp_url, ServiceName.DISPATCHER)
@@ -102,7 +107,9 @@ async def running(settings: DispatcherSettings, metrics: Metrics) -> AsyncIterat
 async def _moving(machinery: Machinery, settings: DispatcherSettings) -> AsyncIterator[None]:
     stop = asyncio.Event()
     relay = asyncio.create_task(_relay_and_consume(machinery, stop), name="relay")
-    sweeper = asyncio.create_task(machinery.sweeper.run(stop, every=settings.dispatcher_sweep_interval), name="sweeper")
+    sweeper = asyncio.create_task(
+        machinery.sweeper.run(stop, every=timedelta(seconds=settings.dispatcher_sweep_interval)), name="sweeper"
+    )
     machinery.tasks = (relay, sweeper)
     try:
         yield

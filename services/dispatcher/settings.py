@@ -1,7 +1,5 @@
 """Settings of the dispatcher, from the environment."""
 
-from datetime import timedelta
-
 from pydantic import AmqpDsn, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -24,16 +22,18 @@ class DispatcherSettings(BaseSettings):
     dispatcher_max_body: int = Field(
         default=MAX_BODY, ge=1024, description="DISPATCHER_MAX_BODY: bytes of one request, at most"
     )
-    dispatcher_sweep_interval: timedelta = Field(
-        default=timedelta(seconds=5), description="DISPATCHER_SWEEP_INTERVAL: seconds between two sweeps, give or take"
+    dispatcher_sweep_interval: float = Field(
+        default=5, gt=0, le=86400, description="DISPATCHER_SWEEP_INTERVAL: seconds between two sweeps, give or take"
     )
-    dispatcher_wake_after: timedelta = Field(
-        default=timedelta(seconds=60), description="DISPATCHER_WAKE_AFTER: an idle run is woken again after this long"
+    dispatcher_wake_after: float = Field(
+        default=60, gt=0, le=86400, description="DISPATCHER_WAKE_AFTER: an idle run is woken again after this long"
     )
-    dispatcher_wait_grace: timedelta = Field(
-        default=timedelta(seconds=5), description="DISPATCHER_WAIT_GRACE: how late a delayed wake-up may be"
+    dispatcher_wait_grace: float = Field(
+        default=5, gt=0, le=86400, description="DISPATCHER_WAIT_GRACE: how late a delayed wake-up may be"
     )
-    dispatcher_abort_grace: timedelta = Field(
-        default=timedelta(seconds=30),
+    dispatcher_abort_grace: float = Field(
+        default=30,
+        gt=0,
+        le=86400,
         description="DISPATCHER_ABORT_GRACE: a worker's time to stop; then an aborted run nobody holds is ended",
     )

@@ -1,5 +1,4 @@
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from uuid import UUID
 
 import httpx
@@ -44,7 +43,7 @@ def settings(rabbit: Rabbit, database_url: str) -> DispatcherSettings:
     return DispatcherSettings(
         amqp_url=rabbit.amqp_url,  # type: ignore[arg-type]  # pydantic reads the text
         database_url=database_url,
-        dispatcher_sweep_interval=timedelta(hours=1),
+        dispatcher_sweep_interval=3600,
     )
 
 
