@@ -216,6 +216,7 @@ class ItemResult:
     plan: Mapping[str, Any] | None = None
     retry_in: timedelta | None = None
     keep_intent: bool = True
+    is_attempt: bool = True  # False where the target only asked to wait: that uses up no attempt
     effect: Any = None  # stored by the operation's own `store` in the same transaction
 
 

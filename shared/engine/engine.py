@@ -25,9 +25,9 @@ from shared.domain.errors import (
     TransientError,
 )
 from shared.domain.runs import RunStatus, WaitReason, final_status
+from shared.engine.errors import first_error
 from shared.engine.guard import LeaseGuard, LeaseKeeper
 from shared.engine.settings import EngineSettings
-from shared.engine.errors import first_error
 from shared.engine.slices import EngineUnitOfWork, RunSlice
 from shared.engine.work import EngineTransaction, Work
 from shared.ports import AuditEntry, Clock, Ending, Lease, Refusal, RunRecord

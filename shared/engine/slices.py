@@ -195,4 +195,5 @@ def after_error(item: Item, error: ReinstateError, policy: RetryPolicy) -> ItemR
     wait = policy.delay_after(error, item.attempt + 1, random.random())  # noqa: S311  jitter, not a secret
     context = {**error.context, "attempt": item.attempt + 1}
     outcome = Outcome.FAILED if wait is None else None
-    return ItemResult(item.ordinal, outcome, error.code, context, retry_in=wait)
+    is_attempt = not isinstance(error, ThrottledError)
+    return ItemResult(item.ordinal, outcome, error.code, context, retry_in=wait, is_attempt=is_attempt)

@@ -33,10 +33,9 @@ class SqlAuthority:
         """Return the authority of a run: its tenant must be active and its initiator, if any, still entitled."""
         statement = (
             select(tenants, users.c.id.label("user_id"), users.c.disabled_at, memberships.c.role)
+            .select_from(tenants)
             .outerjoin(users, users.c.id == run.initiator_id)
-            .outerjoin(
-                memberships, and_(memberships.c.tenant_id == tenants.c.id, memberships.c.user_id == users.c.id)
-            )
+            .outerjoin(memberships, and_(memberships.c.tenant_id == tenants.c.id, memberships.c.user_id == users.c.id))
             .where(tenants.c.id == self._tenant_id)
         )
         row = (await self._connection.execute(statement)).mappings().one()

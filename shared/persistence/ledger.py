@@ -9,20 +9,20 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, cast, column, func, or_, select, true, update
-from sqlalchemy import values as values_list
-from sqlalchemy.dialects.postgresql import INTERVAL, JSONB, insert
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, cast, func, or_, select, true, update
+from sqlalchemy.dialects.postgresql import INTERVAL, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import BigInteger, Boolean, Integer, Text
+from sqlalchemy.types import BigInteger, Boolean, Integer, Text, TypeEngine
 
 from shared.domain.errors import LeaseLost, safe_context
 from shared.domain.items import ItemState
 from shared.domain.runs import Counts, RunStatus, RunType, WaitReason
+from shared.persistence.arrays import unnested
 from shared.persistence.items import OPEN_WORDS, close_open_items
 from shared.persistence.leases import SqlLeases, holds, lease_columns
 from shared.persistence.run_rows import RUN_TABLES, RunTable, run_record
 from shared.persistence.runs import ending_values
-from shared.persistence.tables import restore_run_items
+from shared.persistence.tables import JSONB, restore_run_items
 from shared.ports import Ending, Intent, Item, ItemResult, Lease, NewItem, RunRecord
 
 _NOW = func.clock_timestamp()
@@ -122,14 +122,15 @@ class SqlLedger(SqlLeases):
     async def intend(self, lease: Lease, intents: Sequence[Intent]) -> None:
         """Write down writes that are about to be sent; the caller commits before it sends."""
         await self.fence(lease)
-        rows = [(i.ordinal, i.step, i.request_hash, i.remote_id) for i in intents]
-        given = values_list(
-            column("ordinal", Integer),
-            column("step", Text),
-            column("request_hash", Text),
-            column("remote_id", Text),
-            name="given",
-        ).data(rows)
+        given = unnested(
+            "given",
+            {
+                "ordinal": (Integer(), [intent.ordinal for intent in intents]),
+                "step": (Text(), [intent.step for intent in intents]),
+                "request_hash": (Text(), [intent.request_hash for intent in intents]),
+                "remote_id": (Text(), [intent.remote_id for intent in intents]),
+            },
+        )
         items = restore_run_items.c
         statement = (
             update(restore_run_items)
@@ -148,7 +149,7 @@ class SqlLedger(SqlLeases):
             )
         )
         result = await self._connection.execute(statement)
-        if result.rowcount != len(rows):
+        if result.rowcount != len(intents):
             raise LeaseLost
 
     async def settle(self, lease: Lease, results: Sequence[ItemResult]) -> RunRecord:
@@ -228,18 +229,7 @@ class SqlLedger(SqlLeases):
 
     async def _record(self, table: RunTable, lease: Lease, results: Sequence[ItemResult]) -> Counts:
         has_plan = table.run_type is RunType.RESTORE
-        given = values_list(
-            column("ordinal", Integer),
-            column("state", Text),
-            column("outcome", Text),
-            column("code", Text),
-            column("context", JSONB(none_as_null=True)),
-            column("remote_id", Text),
-            column("plan", JSONB(none_as_null=True)),
-            column("delay_ms", BigInteger),
-            column("keeps_intent", Boolean),
-            name="given",
-        ).data([_given(result) for result in results])
+        given = unnested("given", _given(results))
         items = table.items.c
         is_intent = items.state == ItemState.INTENT.value
         delay = cast(func.make_interval(0, 0, 0, 0, 0, 0, given.c.delay_ms / 1000.0), INTERVAL)
@@ -249,7 +239,7 @@ class SqlLedger(SqlLeases):
             "error_code": given.c.code,
             "error_context": given.c.context,
             "remote_id": func.coalesce(given.c.remote_id, items.remote_id),
-            "attempt": items.attempt + 1,
+            "attempt": items.attempt + given.c.attempts,
             "not_before": case((given.c.delay_ms.is_not(None), _NOW + delay), else_=None),
             "updated_at": _NOW,
         }
@@ -295,19 +285,24 @@ class SqlLedger(SqlLeases):
         return and_(table.items.c.tenant_id == self._tenant_id, table.items.c.run_id == run_id)
 
 
-def _given(result: ItemResult) -> tuple[object, ...]:
-    state = result.outcome.state if result.outcome else ItemState.PENDING
-    return (
-        result.ordinal,
-        state.value,
-        result.outcome.value if result.outcome else None,
-        result.code.value if result.code else None,
-        safe_context(result.context) if result.context else None,
-        result.remote_id,
-        dict(result.plan) if result.plan is not None else None,
-        round(result.retry_in.total_seconds() * 1000) if result.retry_in is not None else None,
-        result.outcome is None and result.keep_intent,
-    )
+def _given(results: Sequence[ItemResult]) -> dict[str, tuple[TypeEngine[Any], list[Any]]]:
+    """Results as columns, one array each."""
+    return {
+        "ordinal": (Integer(), [result.ordinal for result in results]),
+        "state": (Text(), [(r.outcome.state if r.outcome else ItemState.PENDING).value for r in results]),
+        "outcome": (Text(), [r.outcome.value if r.outcome else None for r in results]),
+        "code": (Text(), [r.code.value if r.code else None for r in results]),
+        "context": (JSONB, [safe_context(r.context) if r.context else None for r in results]),
+        "remote_id": (Text(), [r.remote_id for r in results]),
+        "plan": (JSONB, [dict(r.plan) if r.plan is not None else None for r in results]),
+        "delay_ms": (BigInteger(), [_milliseconds(r.retry_in) for r in results]),
+        "attempts": (Integer(), [int(r.is_attempt) for r in results]),
+        "keeps_intent": (Boolean(), [r.outcome is None and r.keep_intent for r in results]),
+    }
+
+
+def _milliseconds(delay: timedelta | None) -> int | None:
+    return None if delay is None else round(delay.total_seconds() * 1000)
 
 
 def _item(row: Mapping[str, Any]) -> Item:

@@ -1,0 +1,148 @@
+"""A small world for tests of the engine: a real database, a toy operation that can be made to misbehave."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import insert, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.contracts.work import WakeUp
+from shared.domain.items import Outcome
+from shared.domain.runs import Lane, RunType
+from shared.engine.engine import Engine
+from shared.engine.settings import EngineSettings
+from shared.engine.work import Slice, WorkItem
+from shared.persistence.database import create_engine
+from shared.persistence.leases import SqlLeaseKeeper
+from shared.persistence.tables import tenants
+from shared.persistence.unit_of_work import SqlUnitOfWork
+from shared.ports import Item, ItemResult, NewItem, NewRun, RunRecord
+from shared.runtime.clock import SystemClock
+from shared.runtime.ids import new_id
+
+OPERATION = "policy.sync"
+Behaviour = Callable[[Item], Awaitable[ItemResult]]
+
+
+async def captured(item: Item) -> ItemResult:
+    """Every item is good."""
+    return ItemResult(item.ordinal, Outcome.CAPTURED)
+
+
+class ToyWork:
+    """An operation over `count` items that does what `behaviour` says and remembers each attempt."""
+
+    def __init__(self, count: int, behaviour: Behaviour = captured, *, phases: Sequence[int] = ()) -> None:
+        self.count = count
+        self.behaviour = behaviour
+        self.phases = phases
+        self.attempts: list[int] = []
+        self.prepare_with: Callable[[], Awaitable[None]] | None = None
+
+    async def prepare(self, slice_: Slice) -> None:
+        if self.prepare_with:
+            await self.prepare_with()
+
+    async def expand(self, tx: Any, slice_: Slice) -> None:
+        items = [
+            NewItem(UUID(int=index + 1), f"item {index}", "toy", self.phases[index] if self.phases else 0)
+            for index in range(self.count)
+        ]
+        await tx.ledger.add_items(slice_.lease, items)
+
+    @asynccontextmanager
+    async def open(self, slice_: Slice, items: Sequence[Item]) -> AsyncIterator[WorkItem]:
+        async def work(item: Item) -> ItemResult:
+            self.attempts.append(item.ordinal)
+            return await self.behaviour(item)
+
+        yield work
+
+    async def store(self, tx: Any, slice_: Slice, results: Sequence[ItemResult]) -> None:
+        pass
+
+    async def conclude(self, slice_: Slice) -> None:
+        pass
+
+    async def summary(self, tx: Any, slice_: Slice) -> Mapping[str, Any]:
+        return {"outcomes": dict(await tx.ledger.outcomes(slice_.lease))}
+
+
+class Lab:
+    """One database with one tenant, and as many workers as a test wants."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self.uow = SqlUnitOfWork(engine, service="lab")
+        self.keeper = SqlLeaseKeeper(engine)
+        self.tenant_id = new_id()
+
+    async def add_tenant(self, **values: Any) -> UUID:
+        tenant_id = new_id()
+        async with self.engine.begin() as connection:
+            await connection.execute(
+                insert(tenants).values(
+                    id=tenant_id, external_id=str(tenant_id), name="Contoso", connector="graph", **values
+                )
+            )
+        return tenant_id
+
+    def worker(self, work: ToyWork, name: str = "w", **settings: Any) -> Engine:
+        owner = f"{name}:{os.getpid()}:{uuid4().hex[:6]}"
+        return Engine(self.uow, self.keeper, {OPERATION: work}, EngineSettings(owner=owner, **settings), SystemClock())
+
+    async def add_run(self, **values: Any) -> RunRecord:
+        fields: dict[str, Any] = {
+            "id": new_id(),
+            "tenant_id": self.tenant_id,
+            "run_type": RunType.BULK,
+            "operation": OPERATION,
+            "idempotency_key": uuid4().hex * 2,
+            "lane": Lane.INTERACTIVE,
+            "writes": False,
+            "requested_by": "Mara",
+        }
+        async with self.uow.begin(self.tenant_id) as tx:
+            run = await tx.runs.insert(NewRun(**(fields | values)))
+        assert run is not None
+        return run
+
+    async def wake(self, worker: Engine, run: RunRecord, message_id: UUID | None = None) -> None:
+        wake_up = WakeUp(tenant_id=run.tenant_id, run_type=run.run_type, run_id=run.id, lane=run.lane)
+        await worker.wake(wake_up, message_id=message_id or new_id())
+
+    async def get(self, run: RunRecord) -> RunRecord:
+        async with self.uow.begin(run.tenant_id) as tx:
+            found = await tx.runs.get(run.run_type, run.id)
+        assert found is not None
+        return found
+
+    async def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
+        async with self.engine.begin() as connection:
+            return [dict(row) for row in (await connection.execute(text(sql), values)).mappings()]
+
+    async def until(self, sql: str, *, within: float = 10.0) -> None:
+        """Wait until the query returns a row."""
+        async with asyncio.timeout(within):
+            while not await self.rows(sql):
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def lab(database_url: str) -> AsyncIterator[Lab]:
+    """Open a lab on a migrated database."""
+    engine = create_engine(database_url, service="lab")
+    world = Lab(engine)
+    world.tenant_id = await world.add_tenant()
+    try:
+        yield world
+    finally:
+        await engine.dispose()
+
+
+SHORT = timedelta(seconds=1)
