@@ -23,7 +23,7 @@ FAULTS = st.lists(st.sampled_from([None, lost_after, lost_before]), max_size=4)
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(policies=POLICIES, changes=CHANGES, faults=FAULTS)
 def test_after_a_restore_everything_it_could_write_is_unchanged(
     shared_database: str,
