@@ -60,9 +60,9 @@ def _serve_consumer(service: Service) -> None:
 
     from aio_pika.exceptions import AMQPConnectionError
 
-    app = import_module(f"services.{service.value.replace('-', '_')}.app")
+    module = import_module(f"services.{service.value.replace('-', '_')}.app")
     try:
-        run(app.serve())
+        run(module.create_app().run())
     except (AMQPConnectionError, OSError):
         raise unreachable("the broker", next_step="check AMQP_URL: reinstate doctor") from None
 

@@ -1,100 +1,18 @@
-"""Wires the bulk worker: broker, database, connectors, engine, relay. Decides nothing."""
-
-import asyncio
-import os
-import signal
-import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
-from uuid import uuid4
-
-import structlog
+"""Wires the bulk worker. Start it with `faststream run --factory services.bulk_worker.app:create_app`."""
 
 from services.bulk_worker.operations.catalogue import bulk_works
 from services.bulk_worker.settings import BulkWorkerSettings
 from services.bulk_worker.subscribers import subscribe
 from shared.connectors.factory import AllConnectors
 from shared.contracts.names import ServiceName
-from shared.engine.engine import Engine
-from shared.engine.settings import EngineSettings
-from shared.messaging.intake import Intake
-from shared.messaging.publisher import ConfirmedPublisher
-from shared.messaging.relay import OutboxRelay
-from shared.persistence.database import create_engine
-from shared.persistence.leases import SqlLeaseKeeper
-from shared.persistence.outbox import OutboxHints, SqlOutboxSource
-from shared.persistence.unit_of_work import SqlUnitOfWork
-from shared.runtime.clock import SystemClock
-
-log = structlog.get_logger(__name__)
-_SIDE_POOL = 2  # connections of the lease keeper, and of the relay: neither may wait for a busy worker
+from shared.engine.worker import worker_application
+from shared.messaging.application import Application
 
 
-@asynccontextmanager
-async def running(settings: BulkWorkerSettings) -> AsyncIterator[None]:
-    """Work for as long as the block lasts; leaving it lets slices under way store what they did and end early.
-
-    Raises `PublishFailed` or aio-pika's `AMQPConnectionError` when the broker does not answer.
-    """
-    amqp_url = str(settings.amqp_url)
-    hints = OutboxHints()
-    async with AsyncExitStack() as stack:
-        sizes = (settings.bulk_pool_size, _SIDE_POOL, _SIDE_POOL)
-        pools = [create_engine(settings.database_url, service=ServiceName.BULK, pool_size=size) for size in sizes]
-        for pool in pools:
-            stack.push_async_callback(pool.dispose)
-        items, leases, outbox = pools
-        uow = SqlUnitOfWork(items, service=ServiceName.BULK, hints=hints)
-        engine = _engine(settings, uow, SqlLeaseKeeper(leases))
-        publisher = await stack.enter_async_context(ConfirmedPublisher(amqp_url, ServiceName.BULK))
-        relay = OutboxRelay(SqlOutboxSource(outbox, ServiceName.BULK, hints), publisher)
-        await stack.enter_async_context(_relaying(relay))
-        intake = Intake(amqp_url, ServiceName.BULK, publisher)
-        subscribe(intake, engine, prefetch=settings.bulk_prefetch)
-        stack.push_async_callback(intake.stop)
-        stack.callback(engine.drain)
-        await intake.start()
-        log.info("bulk_worker.started", prefetch=settings.bulk_prefetch)
-        yield
-    log.info("bulk_worker.stopped")
-
-
-async def serve(settings: BulkWorkerSettings | None = None) -> None:
-    """Run until SIGTERM or SIGINT; the second one is left to the operating system."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def ask_to_stop(number: int) -> None:
-        loop.remove_signal_handler(number)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask_to_stop, number)
-    async with running(settings or BulkWorkerSettings()):
-        await stop.wait()
-
-
-def _engine(settings: BulkWorkerSettings, uow: SqlUnitOfWork, keeper: SqlLeaseKeeper) -> Engine:
-    works = bulk_works(uow, AllConnectors(), archive_limit=settings.bulk_archive_limit)
-    pace = EngineSettings(
-        owner=f"bulk:{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}",
-        lease_ttl=timedelta(seconds=settings.bulk_lease_seconds),
-        slice_time=timedelta(seconds=settings.bulk_slice_seconds),
-        concurrency=settings.bulk_concurrency,
+def create_app(settings: BulkWorkerSettings | None = None) -> Application:
+    """Build the application; settings come from the environment unless given."""
+    settings = settings or BulkWorkerSettings()
+    limit, connectors = settings.bulk_archive_limit, AllConnectors()
+    return worker_application(
+        ServiceName.BULK, settings, lambda uow: bulk_works(uow, connectors, archive_limit=limit), subscribe
     )
-    return Engine(uow, keeper, works, pace, SystemClock())
-
-
-@asynccontextmanager
-async def _relaying(relay: OutboxRelay) -> AsyncIterator[None]:
-    task = asyncio.create_task(relay.run())
-    try:
-        yield
-    finally:
-        relay.stop()
-        await task
-
-
-if __name__ == "__main__":
-    asyncio.run(serve())

@@ -16,6 +16,8 @@ from services.dispatcher.openapi import document
 from services.dispatcher.routes import ROUTERS
 from services.dispatcher.routes.health import router as health
 from services.dispatcher.settings import MAX_BODY, DispatcherSettings
+from shared.contracts.names import ServiceName
+from shared.runtime import logging
 
 
 def create_app(settings: DispatcherSettings | None = None) -> FastAPI:
@@ -24,7 +26,9 @@ def create_app(settings: DispatcherSettings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running(settings or DispatcherSettings(), metrics) as machinery:
+        chosen = settings or DispatcherSettings()
+        logging.configure(ServiceName.DISPATCHER, level=chosen.log_level)
+        async with running(chosen, metrics) as machinery:
             app.state.machinery = machinery
             app.state.room = machinery.room
             yield

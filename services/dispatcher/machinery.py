@@ -72,7 +72,9 @@ class Machinery:
 async def running(settings: DispatcherSettings, metrics: Metrics) -> AsyncIterator[Machinery]:
     """Run everything for as long as the block lasts. A broker that is away is waited for, not a reason to end."""
     engine = create_engine(
-        settings.database_url, service=ServiceName.DISPATCHER, pool_size=settings.dispatcher_pool_size
+        settings.database_url.get_secret_value(),
+        service=ServiceName.DISPATCHER,
+        pool_size=settings.dispatcher_pool_size,
     )
     hints = OutboxHints()
     uow = SqlUnitOfWork(engine, service=ServiceName.DISPATCHER, hints=hints)
@@ -83,7 +85,7 @@ async def running(settings: DispatcherSettings, metrics: Metrics) -> AsyncIterat
         timedelta(seconds=settings.dispatcher_abort_grace),
     )
     maintenance = SqlMaintenance(engine, bounds)
-    amqp_url = str(settings.amqp_url)
+    amqp_url = settings.amqp_url.get_secret_value()
     publisher = ConfirmedPublisher(amqp_url, ServiceName.DISPATCHER)
     intake = Intake(amqp_url, ServiceName.DISPATCHER, publisher, graceful_timeout=GRACE)
     subscribe(intake, uow, metrics, prefetch=settings.dispatcher_prefetch)

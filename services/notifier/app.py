@@ -1,7 +1,5 @@
-"""Wires the notifier: broker, database, batcher. Decides nothing."""
+"""Wires the notifier. Start it with `faststream run --factory services.notifier.app:create_app`."""
 
-import asyncio
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,58 +10,44 @@ from services.notifier.handlers import News, Stored, store
 from services.notifier.settings import NotifierSettings
 from services.notifier.subscribers import subscribe
 from shared.contracts.names import ServiceName
+from shared.messaging.application import Application, application
 from shared.messaging.intake import Intake
 from shared.messaging.publisher import ConfirmedPublisher
 from shared.persistence.database import create_engine
 from shared.persistence.unit_of_work import SqlUnitOfWork
+from shared.runtime import logging
 from shared.runtime.batching import Batcher
 
 log = structlog.get_logger(__name__)
 
 
-@asynccontextmanager
-async def running(settings: NotifierSettings) -> AsyncIterator[None]:
-    """Consume for as long as the block lasts; leaving it takes no more events and finishes those in work.
+def create_app(settings: NotifierSettings | None = None) -> Application:
+    """Build the application; settings come from the environment unless given.
 
-    Raises `PublishFailed` or aio-pika's `AMQPConnectionError` when the broker does not answer. An outage of the
-    database is no reason to end: events wait in the retry queues.
+    An outage of the database is no reason to end: events wait in the retry queues.
     """
-    engine = create_engine(settings.database_url, service=ServiceName.NOTIFIER, pool_size=settings.notifier_pool_size)
+    settings = settings or NotifierSettings()
+    logging.configure(ServiceName.NOTIFIER, level=settings.log_level)
+    amqp_url = settings.amqp_url.get_secret_value()
+    database_url = settings.database_url.get_secret_value()
+    engine = create_engine(database_url, service=ServiceName.NOTIFIER, pool_size=settings.notifier_pool_size)
     uow = SqlUnitOfWork(engine, service=ServiceName.NOTIFIER)
     batcher: Batcher[News, Stored] = Batcher(
         partial(store, uow=uow), max_items=settings.notifier_batch_items, max_wait=settings.notifier_batch_wait
     )
-    amqp_url = str(settings.amqp_url)
-    try:
-        async with ConfirmedPublisher(amqp_url, ServiceName.NOTIFIER) as publisher:
-            intake = Intake(amqp_url, ServiceName.NOTIFIER, publisher)
-            subscribe(intake, batcher, prefetch=settings.notifier_prefetch)
-            try:
-                await intake.start()
+    publisher = ConfirmedPublisher(amqp_url, ServiceName.NOTIFIER)
+    intake = Intake(amqp_url, ServiceName.NOTIFIER, publisher)
+    subscribe(intake, batcher, prefetch=settings.notifier_prefetch)
+
+    @asynccontextmanager
+    async def around() -> AsyncIterator[None]:
+        try:
+            async with publisher:
                 log.info("notifier.started", prefetch=settings.notifier_prefetch)
                 yield
-            finally:
-                await intake.stop()
                 await batcher.aclose()
-    finally:
-        await engine.dispose()
-        log.info("notifier.stopped")
+        finally:
+            await engine.dispose()
+            log.info("notifier.stopped")
 
-
-async def serve(settings: NotifierSettings | None = None) -> None:
-    """Run until SIGTERM or SIGINT; the second one is left to the operating system."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def ask_to_stop(number: int) -> None:
-        loop.remove_signal_handler(number)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask_to_stop, number)
-    async with running(settings or NotifierSettings()):
-        await stop.wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(serve())
+    return application(intake, around)

@@ -5,8 +5,6 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-PREFIX = "REINSTATE_"
-
 
 def address(*schemes: str) -> AfterValidator:
     """Accept an address with one of these schemes; the error never shows the address, which may hold a password."""
@@ -21,20 +19,18 @@ def address(*schemes: str) -> AfterValidator:
 
 
 class ServiceSettings(BaseSettings):
-    """Base of every service's settings. Each field has a description: `.env.example` is printed from them.
+    """Base of every service's settings. Each field has a description: the reference page is printed from them.
 
-    An environment variable is the field's name in capitals after `REINSTATE_`: `REINSTATE_AMQP_URL`.
+    An environment variable is the field's name in capitals: `AMQP_URL`. A secret has no default.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True, validate_default=True
-    )
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, validate_default=True)
 
     amqp_url: Annotated[SecretStr, address("amqp", "amqps")] = Field(
         description="RabbitMQ, with user, password and vhost: amqp://user:password@host:5672/vhost"
     )
-    database_url: Annotated[SecretStr, address("postgresql+asyncpg")] = Field(
-        description="PostgreSQL, with user and password: postgresql+asyncpg://user:password@host:5432/database"
+    database_url: Annotated[SecretStr, address("postgresql", "postgresql+asyncpg")] = Field(
+        description="PostgreSQL, with user and password: postgresql://user:password@host:5432/database"
     )
     rabbitmq_management_url: Annotated[SecretStr, address("http", "https")] | None = Field(
         default=None,

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from sqlalchemy import update
 
-from services.bulk_worker.app import running
+from services.bulk_worker.app import create_app
 from services.bulk_worker.settings import BulkWorkerSettings
 from shared.domain.runs import Lane, RunStatus
+from shared.messaging.application import started
 from shared.messaging.topology_admin import apply
 from shared.persistence.tables import tenants
 from tests.support.engine_lab import lab
@@ -30,7 +31,7 @@ async def test_a_queued_run_is_worked_to_its_end(
             # As if the dispatcher's relay were ours: the worker publishes only rows of its own service.
             await connection.exec_driver_sql("UPDATE outbox SET service = 'bulk'")
         settings = BulkWorkerSettings.model_validate({"amqp_url": vhost, "database_url": database_url})
-        async with running(settings), asyncio.timeout(DEADLINE):
+        async with started(create_app(settings)), asyncio.timeout(DEADLINE):
             await world.until(
                 "SELECT 1 FROM bulk_operation_runs HAVING bool_and(finished_at IS NOT NULL)", within=DEADLINE
             )

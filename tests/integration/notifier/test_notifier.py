@@ -15,11 +15,12 @@ import pytest
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.notifier.app import running
+from services.notifier.app import create_app
 from services.notifier.settings import NotifierSettings
 from shared.contracts.events import EventKind, RunCounts, RunEvent
 from shared.contracts.names import Exchange, MessageType, Queue, ServiceName, event_key
 from shared.domain.runs import RunStatus, RunType
+from shared.messaging.application import started
 from shared.messaging.publisher import ConfirmedPublisher
 from shared.messaging.topology_admin import apply
 from shared.persistence.database import create_engine
@@ -111,7 +112,7 @@ async def test_doubled_and_shuffled_events_of_many_runs_leave_one_notification_p
     events = [event for _ in range(40) for event in office.life()] * 2
     random.Random(7).shuffle(events)  # noqa: S311  a test's shuffle
 
-    async with running(office.settings), running(office.settings):
+    async with started(create_app(office.settings)), started(create_app(office.settings)):
         await asyncio.gather(*(office.publish(event) for event in events))
         await eventually(_all_stored(office, 120))
         await eventually(office.drained)
@@ -125,7 +126,7 @@ async def test_an_event_published_while_no_notifier_runs_is_stored_when_one_star
     for event in office.life():
         await office.publish(event)
 
-    async with running(office.settings):
+    async with started(create_app(office.settings)):
         await eventually(_all_stored(office, 3))
 
     assert await office.rabbit.depth(Queue.NOTIFIER_EVENTS) == 0
@@ -135,7 +136,7 @@ async def test_an_unreadable_event_is_parked_and_the_next_one_is_stored(office: 
     await office.rabbit.publish(Exchange.EVENTS, "bulk_operation_run.queued", b"{}", type=MessageType.RUN_EVENT.value)
     await office.publish(office.life()[-1])
 
-    async with running(office.settings):
+    async with started(create_app(office.settings)):
         await eventually(_all_stored(office, 1))
         parked = await office.rabbit.take(ServiceName.NOTIFIER.parked)
 
@@ -143,7 +144,8 @@ async def test_an_unreadable_event_is_parked_and_the_next_one_is_stored(office: 
 
 
 async def test_the_process_stores_what_waits_and_ends_in_order_when_asked(office: Office) -> None:
-    addresses = {"AMQP_URL": str(office.settings.amqp_url), "DATABASE_URL": office.settings.database_url}
+    addresses = {"AMQP_URL": office.settings.amqp_url, "DATABASE_URL": office.settings.database_url}
+    addresses = {name: secret.get_secret_value() for name, secret in addresses.items()}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "cli.main", "serve", "notifier", cwd=ROOT, env={**os.environ, **addresses}
     )

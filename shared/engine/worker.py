@@ -1,0 +1,112 @@
+"""A worker's process: broker, database, engine and relay wired around a table of operations. Decides nothing."""
+
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import structlog
+from pydantic import Field
+
+from shared.contracts.names import ServiceName
+from shared.contracts.work import WakeUp
+from shared.domain.errors import PoisonMessage, SafeCode
+from shared.engine.engine import Engine
+from shared.engine.settings import EngineSettings
+from shared.engine.work import Work
+from shared.messaging.application import Application, application
+from shared.messaging.broker import MAX_PREFETCH
+from shared.messaging.intake import Intake
+from shared.messaging.publisher import ConfirmedPublisher
+from shared.messaging.relay import OutboxRelay
+from shared.persistence.database import create_engine
+from shared.persistence.leases import SqlLeaseKeeper
+from shared.persistence.outbox import OutboxHints, SqlOutboxSource
+from shared.persistence.unit_of_work import SqlUnitOfWork
+from shared.runtime import logging
+from shared.runtime.clock import SystemClock
+from shared.runtime.settings import ServiceSettings
+from shared.runtime.tasks import BackgroundTasks
+
+log = structlog.get_logger(__name__)
+
+_SIDE_POOL = 2  # connections of the lease keeper, and of the relay: neither may wait for a busy worker
+Subscribe = Callable[[Intake, Engine, int], None]
+
+
+class WorkerSettings(ServiceSettings):
+    """What both workers can be told. Each worker is deployed, and so set, on its own."""
+
+    worker_prefetch: int = Field(
+        default=4, ge=1, le=MAX_PREFETCH, description="runs in work at a time, for each of the two lanes"
+    )
+    worker_concurrency: int = Field(default=4, ge=1, le=50, description="items of one run at a time")
+    worker_slice_seconds: float = Field(
+        default=20, gt=0, le=60, description="after which a run lets others take their turn"
+    )
+    worker_lease_seconds: float = Field(
+        default=30, ge=1, le=300, description="after which another worker may take a silent run over"
+    )
+    worker_pool_size: int = Field(default=12, ge=2, le=100, description="database connections for items")
+
+
+async def work_slice(wake_up: WakeUp, message_id: str, engine: Engine) -> None:
+    """Work one slice; raise `PoisonMessage` for an id that is none of ours: the lease is taken under it."""
+    try:
+        known_as = UUID(message_id)
+    except ValueError:
+        raise PoisonMessage(SafeCode.MESSAGE_ID_MISSING, field="message_id") from None
+    await engine.wake(wake_up, message_id=known_as)
+
+
+def worker_application(
+    service: ServiceName,
+    settings: WorkerSettings,
+    works: Callable[[SqlUnitOfWork], Mapping[str, Work]],
+    subscribe: Subscribe,
+) -> Application:
+    """Wire a worker. Nothing connects before the application starts.
+
+    Stopping lets items under way end, stores what they did, gives their leases back and empties the outbox.
+    """
+    logging.configure(service, level=settings.log_level)
+    database_url = settings.database_url.get_secret_value()
+    amqp_url = settings.amqp_url.get_secret_value()
+    sizes = (settings.worker_pool_size, _SIDE_POOL, _SIDE_POOL)
+    items, leases, outbox = (create_engine(database_url, service=service, pool_size=size) for size in sizes)
+    hints = OutboxHints()
+    uow = SqlUnitOfWork(items, service=service, hints=hints)
+    engine = Engine(uow, SqlLeaseKeeper(leases), works(uow), _pace(service, settings), SystemClock())
+    publisher = ConfirmedPublisher(amqp_url, service)
+    relay = OutboxRelay(SqlOutboxSource(outbox, service, hints), publisher)
+    intake = Intake(amqp_url, service, publisher)
+    subscribe(intake, engine, settings.worker_prefetch)
+
+    @asynccontextmanager
+    async def around() -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for pool in (items, leases, outbox):
+                stack.push_async_callback(pool.dispose)
+            await stack.enter_async_context(publisher)
+            tasks = BackgroundTasks()
+            stack.push_async_callback(tasks.stop)
+            stack.callback(relay.stop)
+            tasks.spawn(relay.run(), name="relay")
+            log.info("worker.started", prefetch=settings.worker_prefetch)
+            yield
+        log.info("worker.stopped")
+        if tasks.exit_code:
+            raise SystemExit(tasks.exit_code)
+
+    return application(intake, around, before_stop=engine.drain)
+
+
+def _pace(service: ServiceName, settings: WorkerSettings) -> EngineSettings:
+    return EngineSettings(
+        owner=f"{service}:{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}",
+        lease_ttl=timedelta(seconds=settings.worker_lease_seconds),
+        slice_time=timedelta(seconds=settings.worker_slice_seconds),
+        concurrency=settings.worker_concurrency,
+    )
