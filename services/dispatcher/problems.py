@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from shared.domain.error_texts import ERROR_TEXTS
 from shared.domain.errors import ContextValue, ReinstateError, SafeCode, TransientError
 
 MEDIA_TYPE = "application/problem+json"
@@ -38,29 +39,6 @@ _CODE_OF_STATUS = {
     HTTPStatus.NOT_FOUND: SafeCode.RESOURCE_NOT_FOUND,
     HTTPStatus.METHOD_NOT_ALLOWED: SafeCode.REQUEST_METHOD_NOT_ALLOWED,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: SafeCode.REQUEST_TOO_LARGE,
-}
-_TITLES = {
-    SafeCode.REQUEST_NOT_JSON: "The body is not JSON",
-    SafeCode.REQUEST_INVALID: "The request is not as it should be",
-    SafeCode.REQUEST_TOO_LARGE: "The body is too large",
-    SafeCode.REQUEST_CURSOR_INVALID: "The cursor is not one of this list",
-    SafeCode.REQUEST_IDEMPOTENCY_CONFLICT: "This Idempotency-Key came with another request before",
-    SafeCode.REQUEST_METHOD_NOT_ALLOWED: "The method is not allowed here",
-    SafeCode.AUTHZ_UNAUTHENTICATED: "Nobody is signed in",
-    SafeCode.AUTHZ_MISSING_CAPABILITY: "Your role in this tenant does not allow it",
-    SafeCode.AUTHZ_INITIATOR_NOT_ENTITLED: "There is no such resource",
-    SafeCode.AUTHZ_TENANT_NOT_OPERABLE: "The tenant is suspended",
-    SafeCode.RESOURCE_NOT_FOUND: "There is no such resource",
-    SafeCode.SCOPE_TENANT_MISMATCH: "The tenant has nothing with this id",
-    SafeCode.POLICY_NOT_FOUND: "The tenant has no policy with this id",
-    SafeCode.RESTORE_PREVIEW_REQUIRED: "A restore needs a preview that succeeded",
-    SafeCode.SELECTION_EMPTY: "Nothing was selected",
-    SafeCode.SELECTION_UNKNOWN_ITEMS: "The selection names items that the tenant does not have",
-    SafeCode.SELECTION_TOO_LARGE: "The selection is too large",
-    SafeCode.OPERATION_UNKNOWN: "There is no such operation",
-    SafeCode.RUN_NOT_ACTIVE: "The run is over",
-    SafeCode.SERVICE_UNAVAILABLE: "Try again later",
-    SafeCode.INTERNAL_UNEXPECTED: "Something went wrong on our side",
 }
 
 
@@ -108,7 +86,7 @@ def status_of(code: SafeCode) -> HTTPStatus:
 
 def title_of(code: SafeCode) -> str:
     """Say in a few words what a code means."""
-    return _TITLES.get(code, "The request was refused")
+    return ERROR_TEXTS[code].title
 
 
 def problem(

@@ -10,6 +10,8 @@ from typing import Any
 
 ContextValue = str | int | float | bool | None
 CONTEXT_LIMIT = 200  # characters of one text value
+NUMBER_LIMIT = 2**63  # a larger number becomes text, as do NaN and the infinities
+UNPRINTABLE = "?"
 
 
 class SafeCode(StrEnum):
@@ -116,14 +118,20 @@ CONTEXT_KEYS = frozenset(
 
 def safe_context(raw: Mapping[str, Any]) -> dict[str, ContextValue]:
     """Keep allow-listed keys with plain values; cut long text and control characters. Never raises."""
-    kept: dict[str, ContextValue] = {}
-    for key in sorted(CONTEXT_KEYS & raw.keys()):
-        value = raw[key]
-        if value is None or isinstance(value, bool | int | float):
-            kept[key] = value
-        else:
-            kept[key] = "".join(c if c.isprintable() else " " for c in str(value))[:CONTEXT_LIMIT]
-    return kept
+    return {key: _plain(raw[key]) for key in sorted(CONTEXT_KEYS & raw.keys())}
+
+
+def _plain(value: object) -> ContextValue:
+    """Return what JSON and every column can hold: a finite number of 64 bits, or a short printable text."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float) and -NUMBER_LIMIT < value < NUMBER_LIMIT:
+        return value
+    try:
+        text = str(value)
+    except Exception:  # noqa: BLE001  an error that cannot be shown must still be one that can be stored
+        return UNPRINTABLE
+    return "".join(c if c.isprintable() else " " for c in text[:CONTEXT_LIMIT])
 
 
 class ReinstateError(Exception):
