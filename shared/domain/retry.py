@@ -6,6 +6,7 @@ from datetime import timedelta
 from shared.domain.errors import PermanentError, ReinstateError, RunFatalError, ThrottledError, TransientError
 
 MAX_EXPONENT = 30  # unclamped, a later attempt overflows timedelta
+MAX_WAIT = timedelta(days=1)  # of what a tenant's system may ask for; more is a mistake, not advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class RetryPolicy:
         system asked for, or a floor where it did not say.
         """
         match error:
-            case ThrottledError(retry_after=float() | int() as seconds):
-                return timedelta(seconds=seconds)
+            case ThrottledError(retry_after=float() | int() as seconds) if seconds >= 0:  # not NaN
+                return timedelta(seconds=min(seconds, MAX_WAIT.total_seconds()))
             case ThrottledError():
                 return max(self.throttle_floor, self._backoff(attempt, jitter))
             case PermanentError() | RunFatalError():

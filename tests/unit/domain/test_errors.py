@@ -32,8 +32,8 @@ class Unshowable:
 
 
 class TalksNonsense:
-    def __str__(self) -> str:  # noqa: PLE0307  the point of the test
-        return 7  # type: ignore[return-value]  # as above
+    def __str__(self) -> str:
+        return 7  # type: ignore[return-value]  # noqa: PLE0307  the point of the test
 
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=300) | st.binary(max_size=20)
