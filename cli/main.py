@@ -2,7 +2,7 @@
 
 import typer
 
-from cli.commands import backup, database, notifications, restore, runs, serve, stack, tenants, topology, users
+from cli.commands import backup, database, demo, notifications, restore, runs, serve, stack, tenants, topology, users
 from cli.console import EXIT_CODES, ExitCode, JsonFlag, Output, reporting, run
 
 HELP = """Back up and restore the configuration of many customer tenants.
@@ -27,6 +27,7 @@ app.add_typer(stack.app, name="stack")
 app.add_typer(database.app, name="db")
 app.add_typer(topology.app, name="topology")
 app.add_typer(serve.simulate, name="simulate")
+app.command("demo", epilog=EXIT_CODES)(demo.demo)
 app.command("serve", epilog=EXIT_CODES)(serve.serve)
 
 

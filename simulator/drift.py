@@ -8,6 +8,7 @@ from simulator.objects import StoredObject
 from simulator.resource import Json
 from simulator.tenant import Tenant
 
+_SERVER_OWNED = frozenset({"supportsScopeTags", "isAssigned"})  # no administrator can change these
 _FOUNDATIONS = ("assignmentFilters", "roleScopeTags", "notificationMessageTemplates")
 
 
@@ -56,13 +57,12 @@ def _changed(obj: StoredObject, rng: random.Random) -> tuple[Json, dict[str, lis
         changed = [_flipped(entry) if at == index else entry for at, entry in enumerate(settings)]
         if changed != settings:
             return {}, {"settings": changed}
-    switches = sorted(name for name, value in obj.payload.items() if isinstance(value, bool))
+    fixed = _SERVER_OWNED | frozenset(obj.kind.read_only)
+    switches = sorted(name for name, value in obj.payload.items() if isinstance(value, bool) and name not in fixed)
     if switches:
         name = rng.choice(switches)
         return {name: not obj.payload[name]}, {}
-    numbers = sorted(
-        name for name, value in obj.payload.items() if type(value) is int and name not in obj.kind.read_only
-    )
+    numbers = sorted(name for name, value in obj.payload.items() if type(value) is int and name not in fixed)
     if numbers:
         name = rng.choice(numbers)
         return {name: obj.payload[name] + 1}, {}

@@ -1,0 +1,151 @@
+"""The services as processes: started, waited for, killed and stopped by their own ids."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import aio_pika
+import httpx
+
+from cli.console import CliFailure, ExitCode
+from cli.stack.ports import choose_ports
+from shared.contracts.names import Queue
+
+START_TIMEOUT: Final = 30.0  # seconds for all services together
+STOP_TIMEOUT: Final = 15.0
+_POLL: Final = 0.05
+
+
+@dataclass
+class Service:
+    """One process and the file its log goes to."""
+
+    name: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self.process.pid
+
+
+@dataclass
+class Fleet:
+    """The processes of one demonstration or test, all with the same servers."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    services: list[Service] = field(default_factory=list)
+    url: str = ""
+
+    def launch(self, name: str, *arguments: str) -> Service:
+        """Start `reinstate serve NAME`; its log goes to a file in the fleet's folder."""
+        number = sum(service.name == name for service in self.services) + 1
+        log = self.folder / f"{name}-{number}.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(  # noqa: S603  our own command
+                [sys.executable, "-m", "cli.main", "serve", name, *arguments],
+                env={**os.environ, **self.environment},
+                stdout=out,
+                stderr=out,
+                start_new_session=True,  # Ctrl-C reaches us, and we stop them in order
+            )
+        self.services.append(Service(name, process, log))
+        return self.services[-1]
+
+    def launch_all(self, **workers: int) -> None:
+        """Start one dispatcher, one notifier and so many of each worker (`restore_worker=2`)."""
+        port = choose_ports(["http"])["http"]
+        self.url = f"http://127.0.0.1:{port}"
+        self.launch("dispatcher", "--port", str(port))
+        for name, count in workers.items():
+            for _ in range(count):
+                self.launch(name.replace("_", "-"))
+        self.launch("notifier")
+
+    async def ready(self) -> None:
+        """Wait until the API answers, commands are consumed and every worker takes work.
+
+        Raises `CliFailure` that names the service that ended, or that did not come up in time, and its log.
+        """
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                await self._until_api_is_ready()
+                await self._until_consumed()
+        except TimeoutError:
+            raise self._failure("the services did not come up in time") from None
+
+    def of(self, name: str) -> list[Service]:
+        """Return the services of one name that were started."""
+        return [service for service in self.services if service.name == name]
+
+    def kill(self, pid: int) -> Service:
+        """End one of our processes with SIGKILL. Raises `ValueError` when the id is not ours."""
+        for service in self.services:
+            if service.pid == pid:
+                service.process.send_signal(signal.SIGKILL)
+                service.process.wait(STOP_TIMEOUT)
+                self.services.remove(service)
+                return service
+        raise ValueError("that process is none of this fleet")
+
+    def stop(self) -> dict[str, int]:
+        """Ask all to stop, workers and notifier before the dispatcher; return their exit codes by log name."""
+        codes: dict[str, int] = {}
+        for batch in ([s for s in self.services if s.name != "dispatcher"], self.of("dispatcher")):
+            for service in batch:
+                service.process.terminate()
+            for service in batch:
+                try:
+                    codes[service.log.stem] = service.process.wait(STOP_TIMEOUT)
+                except subprocess.TimeoutExpired:
+                    service.process.kill()
+                    codes[service.log.stem] = service.process.wait()
+        self.services.clear()
+        return codes
+
+    async def _until_api_is_ready(self) -> None:
+        async with httpx.AsyncClient(base_url=self.url) as client:
+            while True:
+                self._check_alive()
+                try:
+                    answer = await client.get("/readyz")
+                except httpx.TransportError:
+                    await asyncio.sleep(_POLL)
+                    continue
+                if answer.is_success and "waiting" not in answer.text:
+                    return
+                await asyncio.sleep(_POLL)
+
+    async def _until_consumed(self) -> None:
+        expected = {
+            Queue.RESTORE_INTERACTIVE: len(self.of("restore-worker")),
+            Queue.BULK_BACKGROUND: len(self.of("bulk-worker")),
+            Queue.NOTIFIER_EVENTS: len(self.of("notifier")),
+        }
+        connection = await aio_pika.connect(self.environment["AMQP_URL"])
+        async with connection, connection.channel() as channel:
+            for name, consumers in expected.items():
+                while True:
+                    self._check_alive()
+                    queue = await channel.declare_queue(name.value, passive=True)
+                    if (queue.declaration_result.consumer_count or 0) >= consumers:
+                        break
+                    await asyncio.sleep(_POLL)
+
+    def _check_alive(self) -> None:
+        for service in self.services:
+            if service.process.poll() is not None:
+                raise self._failure(f"{service.name} ended with status {service.process.returncode}")
+
+    def _failure(self, message: str) -> CliFailure:
+        return CliFailure(
+            message, exit_code=ExitCode.FAILED, code="demo.service_failed", next_step=f"look into {self.folder}"
+        )
