@@ -2,7 +2,7 @@ from uuid import UUID
 
 import pytest
 
-from services.bulk_worker.handlers import work_slice
+from shared.engine.worker import work_slice
 from shared.contracts.work import WakeUp
 from shared.domain.errors import PoisonMessage
 from shared.domain.runs import Lane, RunType
@@ -21,12 +21,12 @@ class RecordingEngine:
 
 async def test_a_wake_up_works_its_run_under_the_messages_id() -> None:
     engine, message_id = RecordingEngine(), new_id()
-    await work_slice(WAKE_UP, str(message_id), engine=engine)
+    await work_slice(WAKE_UP, str(message_id), engine)
     assert engine.woken == [(WAKE_UP, message_id)]
 
 
 async def test_a_message_id_that_is_no_uuid_is_poison() -> None:
     engine = RecordingEngine()
     with pytest.raises(PoisonMessage):
-        await work_slice(WAKE_UP, "not-a-uuid", engine=engine)
+        await work_slice(WAKE_UP, "not-a-uuid", engine)
     assert engine.woken == []

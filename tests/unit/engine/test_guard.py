@@ -1,0 +1,96 @@
+"""The lease's watch under a clock of the test's own."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from shared.domain.errors import LeaseLost, SafeCode, TransientError
+from shared.domain.runs import RunType
+from shared.engine.guard import LeaseGuard
+from shared.ports import Lease
+from shared.runtime.ids import new_id
+
+TTL = timedelta(seconds=30)
+NO_PAUSE = timedelta()
+
+
+class Keeper:
+    """Answers renewals as the test says."""
+
+    def __init__(self, answer: Callable[[int], tuple[float, bool] | None]) -> None:
+        self.answer = answer
+        self.renewals = 0
+
+    async def renew(self, lease: Lease) -> tuple[float, bool] | None:
+        self.renewals += 1
+        return self.answer(self.renewals)
+
+
+def a_lease(trusted_until: float) -> Lease:
+    return Lease(new_id(), RunType.BULK, new_id(), "worker", 1, TTL, trusted_until)
+
+
+def guard(keeper: Keeper, *, trusted_until: float = 24.0, now: Callable[[], float] = lambda: 0.0) -> LeaseGuard:
+    return LeaseGuard(keeper, a_lease(trusted_until), NO_PAUSE, now)
+
+
+def test_nothing_may_start_once_the_lease_is_no_longer_trusted() -> None:
+    time = 23.9
+    watched = guard(Keeper(lambda _: None), now=lambda: time)
+    watched.check()
+
+    time = 24.0
+
+    with pytest.raises(LeaseLost):
+        watched.check()
+
+
+async def test_a_lease_of_another_worker_ends_the_watch() -> None:
+    keeper = Keeper(lambda count: (24.0, False) if count < 3 else None)
+
+    with pytest.raises(LeaseLost):
+        await guard(keeper).watch()
+
+    assert keeper.renewals == 3
+
+
+async def test_an_abort_is_heard_with_the_next_renewal() -> None:
+    watched = guard(Keeper(lambda count: (24.0, True) if count == 1 else None))
+
+    with pytest.raises(LeaseLost):
+        await watched.watch()
+
+    assert watched.abort_requested
+
+
+async def test_a_worker_that_cannot_renew_gives_up_before_its_lease_ends() -> None:
+    """The database does not answer: renewals are tried again until the lease is not to be trusted any more."""
+    times = iter([0.0, 0.0, 10.0, 10.0, 20.0, 20.0])
+    last = 0.0
+
+    def now() -> float:
+        nonlocal last
+        last = next(times, 24.0)
+        return last
+
+    def down(_: int) -> tuple[float, bool]:
+        raise TransientError(SafeCode.SERVICE_UNAVAILABLE)
+
+    keeper = Keeper(down)
+
+    with pytest.raises(LeaseLost):
+        await asyncio.wait_for(guard(keeper, now=now).watch(), 5)
+
+    assert keeper.renewals >= 1
+    assert last == 24.0
+
+
+def test_a_fenced_write_ends_the_trust_at_once() -> None:
+    watched = guard(Keeper(lambda _: None))
+
+    watched.give_up()
+
+    with pytest.raises(LeaseLost):
+        watched.check()
