@@ -57,10 +57,10 @@ class FakeTenant:
         return self.policies[policy_type, remote_id]
 
     @asynccontextmanager
-    async def reader(self, connection: TenantConnection) -> AsyncIterator[TenantReader]:  # noqa: ARG002  the port's
+    async def reader(self, connection: TenantConnection) -> AsyncIterator[TenantReader]:
         yield self
 
-    def writer(self, connection: TenantConnection) -> AbstractAsyncContextManager[TenantWriter]:  # noqa: ARG002  the port's
+    def writer(self, connection: TenantConnection) -> AbstractAsyncContextManager[TenantWriter]:
         raise AssertionError("a bulk operation must not ask for a writer")
 
     def _called(self, kind: str, name: str, tag: CallTag) -> None:

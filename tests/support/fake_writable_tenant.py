@@ -99,12 +99,12 @@ class FakeReader:
     def __init__(self, tenant: FakeTenant) -> None:
         self._tenant = tenant
 
-    async def list_refs(self, policy_type: str, tag: CallTag) -> AsyncIterator[PolicyRef]:  # noqa: ARG002  the port's
+    async def list_refs(self, policy_type: str, tag: CallTag) -> AsyncIterator[PolicyRef]:
         self._tenant.lists.append(policy_type)
         for ref in self._tenant.refs(policy_type):
             yield ref
 
-    async def read(self, policy_type: str, remote_id: str, tag: CallTag) -> RemotePolicy:  # noqa: ARG002  the port's
+    async def read(self, policy_type: str, remote_id: str, tag: CallTag) -> RemotePolicy:
         fault = self._tenant.read_faults.pop(0) if self._tenant.read_faults else None
         if fault:
             raise fault
@@ -163,12 +163,12 @@ class FakeConnectors:
         self.handed_out: list[FakeReader] = []
 
     @asynccontextmanager
-    async def reader(self, connection: TenantConnection) -> AsyncIterator[FakeReader]:  # noqa: ARG002  the port's
+    async def reader(self, connection: TenantConnection) -> AsyncIterator[FakeReader]:
         self.handed_out.append(FakeReader(self.tenant))
         yield self.handed_out[-1]
 
     @asynccontextmanager
-    async def writer(self, connection: TenantConnection) -> AsyncIterator[FakeWriter]:  # noqa: ARG002  the port's
+    async def writer(self, connection: TenantConnection) -> AsyncIterator[FakeWriter]:
         writer = FakeWriter(self.tenant)
         self.handed_out.append(writer)
         yield writer

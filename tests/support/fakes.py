@@ -70,7 +70,7 @@ class FakeRuns:
                 return run
         return None
 
-    async def get(self, run_type: RunType, run_id: UUID, *, with_item_ids: bool = False) -> RunRecord | None:  # noqa: ARG002  the port's
+    async def get(self, run_type: RunType, run_id: UUID, *, with_item_ids: bool = False) -> RunRecord | None:
         return next((run for run in self._mine(run_type) if run.id == run_id), None)
 
     async def watch(self, run: RunRecord, user_id: UUID) -> None:
@@ -119,7 +119,7 @@ class FakeOutbox:
     async def announce(self, run: RunRecord, kind: EventKind, *, causation_id: str | None = None) -> None:
         self._stored.sent.append(Sent(run.id, kind, run.status, run.event_seq, causation_id))
 
-    async def wake(self, run: RunRecord, *, delay: timedelta | None = None) -> None:  # noqa: ARG002  the port's
+    async def wake(self, run: RunRecord, *, delay: timedelta | None = None) -> None:
         self._stored.sent.append(Sent(run.id, None, run.status, run.event_seq))
 
 

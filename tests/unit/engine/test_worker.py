@@ -2,10 +2,10 @@ from uuid import UUID
 
 import pytest
 
-from shared.engine.worker import work_slice
 from shared.contracts.work import WakeUp
 from shared.domain.errors import PoisonMessage
 from shared.domain.runs import Lane, RunType
+from shared.engine.worker import work_slice
 from shared.runtime.ids import new_id
 
 WAKE_UP = WakeUp(tenant_id=new_id(), run_type=RunType.BULK, run_id=new_id(), lane=Lane.BACKGROUND)
