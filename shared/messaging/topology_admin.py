@@ -72,7 +72,7 @@ async def _client(management_url: str) -> "AsyncIterator[httpx.AsyncClient]":
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = (
             f"the management API does not answer ({type(error).__name__}); policies cannot be set over AMQP, so it is"
-            " needed: enable the plugin rabbitmq_management and set REINSTATE_RABBITMQ_MANAGEMENT_URL"
+            " needed: enable the plugin rabbitmq_management and set RABBITMQ_MANAGEMENT_URL"
         )
         raise TopologyError(SafeCode.TOPOLOGY_UNREACHABLE, reason=reason) from None
 
