@@ -1,5 +1,7 @@
 """`reinstate serve` and `reinstate simulate`: processes that run until a signal ends them."""
 
+import signal
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,6 +54,8 @@ def _serve_http(host: str, port: int) -> None:
     from services.dispatcher.settings import DispatcherSettings
 
     settings = DispatcherSettings()
+    # After an orderly end uvicorn sends itself the signal again; an orderly end is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(create_app(settings), host=host, port=port, access_log=False, log_level="warning", server_header=False)
 
 

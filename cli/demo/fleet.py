@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -44,14 +44,19 @@ class Fleet:
     environment: Mapping[str, str]
     services: list[Service] = field(default_factory=list)
     url: str = ""
+    started: int = 0
 
     def launch(self, name: str, *arguments: str) -> Service:
-        """Start `reinstate serve NAME`; its log goes to a file in the fleet's folder."""
-        number = sum(service.name == name for service in self.services) + 1
-        log = self.folder / f"{name}-{number}.log"
+        """Start `reinstate serve NAME`; its log goes to a file of its own in the fleet's folder."""
+        return self.launch_as(name, [sys.executable, "-m", "cli.main", "serve", name, *arguments])
+
+    def launch_as(self, name: str, command: Sequence[str]) -> Service:
+        """Start a service by another command than ours."""
+        self.started += 1
+        log = self.folder / f"{name}-{self.started}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(  # noqa: S603  our own command
-                [sys.executable, "-m", "cli.main", "serve", name, *arguments],
+                command,
                 env={**os.environ, **self.environment},
                 stdout=out,
                 stderr=out,
@@ -88,9 +93,16 @@ class Fleet:
 
     def kill(self, pid: int) -> Service:
         """End one of our processes with SIGKILL. Raises `ValueError` when the id is not ours."""
+        return self.end(pid, signal.SIGKILL)
+
+    def end(self, pid: int, number: signal.Signals = signal.SIGTERM) -> Service:
+        """Send one of our processes a signal and wait for its end; `process.returncode` tells how it ended.
+
+        Raises `ValueError` when the id is not ours, `subprocess.TimeoutExpired` when it does not end.
+        """
         for service in self.services:
             if service.pid == pid:
-                service.process.send_signal(signal.SIGKILL)
+                service.process.send_signal(number)
                 service.process.wait(STOP_TIMEOUT)
                 self.services.remove(service)
                 return service
