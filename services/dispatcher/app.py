@@ -18,6 +18,7 @@ from services.dispatcher.routes.health import router as health
 from services.dispatcher.settings import MAX_BODY, DispatcherSettings
 from shared.contracts.names import ServiceName
 from shared.runtime import logging
+from shared.runtime.failpoints import arm_from_environment
 
 
 def create_app(settings: DispatcherSettings | None = None) -> FastAPI:
@@ -28,6 +29,7 @@ def create_app(settings: DispatcherSettings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         chosen = settings or DispatcherSettings()
         logging.configure(ServiceName.DISPATCHER, level=chosen.log_level)
+        arm_from_environment()
         async with running(chosen, metrics) as machinery:
             app.state.machinery = machinery
             app.state.room = machinery.room

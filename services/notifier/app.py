@@ -17,6 +17,7 @@ from shared.persistence.database import create_engine
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.runtime import logging
 from shared.runtime.batching import Batcher
+from shared.runtime.failpoints import arm_from_environment
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +29,7 @@ def create_app(settings: NotifierSettings | None = None) -> Application:
     """
     settings = settings or NotifierSettings()
     logging.configure(ServiceName.NOTIFIER, level=settings.log_level)
+    arm_from_environment()
     amqp_url = settings.amqp_url.get_secret_value()
     database_url = settings.database_url.get_secret_value()
     engine = create_engine(database_url, service=ServiceName.NOTIFIER, pool_size=settings.notifier_pool_size)

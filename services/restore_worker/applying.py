@@ -19,6 +19,7 @@ from shared.domain.items import ItemState, Outcome
 from shared.domain.plans import PlanAction, Step
 from shared.engine.work import Slice
 from shared.ports import Intent, Item, ItemResult
+from shared.runtime.failpoints import reached
 
 READ_BACKS = 3  # at once, after a write: the service may show the old state for a moment
 LOOKS = 4  # times to come back for a write that was answered but does not show, 1, 2 and 4 seconds apart
@@ -171,6 +172,7 @@ class Change:
             if error.context.get("reason") == HALF_WRITTEN:
                 raise HalfWritten(error) from error
             return await self._settled_by(self._probe.write(), error)
+        reached("after_call")
         return await self._read_back(Step.WRITE, target)
 
     async def _assign(self, remote_id: str) -> Seen:
@@ -183,6 +185,7 @@ class Change:
             raise
         except TransientError as error:
             return await self._settled_by(self._probe.assign(remote_id), error)
+        reached("after_call")
         return await self._read_back(Step.ASSIGN, remote_id)
 
     async def _intend(self, step: Step, target: str | None, body: object) -> None:

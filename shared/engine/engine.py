@@ -31,6 +31,7 @@ from shared.engine.settings import EngineSettings
 from shared.engine.slices import EngineUnitOfWork, RunSlice
 from shared.engine.work import EngineTransaction, Work
 from shared.ports import AuditEntry, Clock, Ending, Lease, Refusal, RunRecord
+from shared.runtime.failpoints import reached
 
 _log = structlog.get_logger(__name__)
 _LISTING_RETRY = timedelta(seconds=5)  # between attempts to list a run's items
@@ -80,6 +81,7 @@ class Engine:
                 return
             lease, run = acquired
             authority = await tx.authority.of(run)
+        reached("after_acquire")
         try:
             await self._hold(lease, run, authority.connection, authority.refusal)
         except LeaseLost:
@@ -131,6 +133,7 @@ class Engine:
         async with self._uow.begin(slice_.run.tenant_id) as tx:
             slice_.run = await tx.ledger.start(slice_.lease)
             await tx.outbox.announce(slice_.run, EventKind.STATUS)
+        reached("after_start")
 
     async def _expand(self, slice_: RunSlice) -> bool:
         """Make the item rows; False when the run ended or waits instead."""
@@ -141,6 +144,7 @@ class Engine:
                 await tx.ledger.fence(slice_.lease)
                 await work.expand(tx, slice_)
                 slice_.run = await tx.ledger.expanded(slice_.lease)
+            reached("after_expand")
         except TransientError as error:
             if slice_.run.attempt >= self._settings.max_pickups:
                 await self._finish(slice_.lease, _ended_early(slice_.run, error.code, error))
@@ -191,6 +195,7 @@ class Engine:
         await self._finish(slice_.lease, Ending(final_status(slice_.run.counts)), slice_)
 
     async def _finish(self, lease: Lease, ending: Ending, slice_: RunSlice | None = None) -> None:
+        reached("before_finish")
         async with self._uow.begin(lease.tenant_id) as tx:
             if slice_ is not None:
                 await tx.ledger.fence(lease)
@@ -200,6 +205,7 @@ class Engine:
             await tx.outbox.announce(run, EventKind.STATUS)
             await tx.audit.add(_end_of(run))
             await _wake_next(tx, run)
+        reached("after_finish")
 
     async def _release(self, slice_: RunSlice, reason: WaitReason | None, wait: timedelta | None) -> None:
         async with self._uow.begin(slice_.run.tenant_id) as tx:
@@ -209,6 +215,7 @@ class Engine:
             run = await tx.ledger.release(slice_.lease, reason=reason, wait=wait)
             await tx.outbox.wake(run, delay=wait)
             await _wake_next(tx, run)
+        reached("after_release")
 
 
 async def _wake_next(tx: EngineTransaction, run: RunRecord) -> None:

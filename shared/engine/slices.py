@@ -28,6 +28,7 @@ from shared.engine.settings import EngineSettings
 from shared.engine.work import EngineTransaction, Work, WorkItem
 from shared.ports import Clock, Intent, Item, ItemResult, Lease, RunRecord
 from shared.runtime.batching import Batcher
+from shared.runtime.failpoints import reached
 
 _log = structlog.get_logger(__name__)
 
@@ -95,8 +96,10 @@ class RunSlice:
     async def intend(self, intent: Intent) -> None:
         """Commit the intent of a write; return when it may be sent."""
         self._guard.check()
+        reached("before_intent")
         await self._intents.submit(intent)
         self._guard.check()
+        reached("after_intent")
 
     async def work_items(self, items: Sequence[Item]) -> None:
         """Work `items`, some at a time; every outcome is committed when this returns. Raises `LeaseLost`."""
@@ -128,6 +131,7 @@ class RunSlice:
                 run = await tx.ledger.progressed(self.lease)
                 await tx.outbox.announce(run, EventKind.PROGRESS)
         self.run = run
+        reached("after_record")
 
     async def _work_through(self, remaining: Iterator[Item], work_item: WorkItem) -> None:
         for item in remaining:

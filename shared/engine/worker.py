@@ -27,6 +27,7 @@ from shared.persistence.outbox import OutboxHints, SqlOutboxSource
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.runtime import logging
 from shared.runtime.clock import SystemClock
+from shared.runtime.failpoints import arm_from_environment
 from shared.runtime.settings import ServiceSettings
 from shared.runtime.tasks import BackgroundTasks
 
@@ -72,6 +73,7 @@ def worker_application(
     Stopping lets items under way end, stores what they did, gives their leases back and empties the outbox.
     """
     logging.configure(service, level=settings.log_level)
+    arm_from_environment()
     database_url = settings.database_url.get_secret_value()
     amqp_url = settings.amqp_url.get_secret_value()
     sizes = (settings.worker_pool_size, _SIDE_POOL, _SIDE_POOL)

@@ -26,6 +26,7 @@ from shared.messaging.broker import (
 from shared.messaging.envelope import ATTEMPT, FAILED_AT, FIELD, REASON, Envelope, attempt_of, onward, read
 from shared.messaging.publisher import ConfirmedPublisher, Delivery, PublishFailed
 from shared.messaging.topology import RETRY_QUEUE, RETRY_TIER, RETRY_TIERS, RetryTier
+from shared.runtime.failpoints import reached
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractIncomingMessage
@@ -125,6 +126,7 @@ class Intake:
             try:
                 model, envelope = read(message, queue, models, user)
                 await handler(model, envelope)  # type: ignore[arg-type]  # `read` returns one of the given models
+                reached("before_ack")
             except PoisonMessage as poison:
                 await self._send_on("message.parked", poison, self._parked(queue, message, poison))
             except LeaseLost:

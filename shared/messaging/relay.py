@@ -18,6 +18,7 @@ from shared.domain.errors import PermanentError, SafeCode, TransientError
 from shared.domain.retry import RetryPolicy
 from shared.messaging.publisher import PublishFailed, Unroutable
 from shared.ports import OutboxRow, OutboxSource
+from shared.runtime.failpoints import reached
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -127,6 +128,7 @@ class OutboxRelay:
         results = await asyncio.gather(*(self._publisher.publish(row) for row in rows), return_exceptions=True)
         confirmed = [row for row, result in zip(rows, results, strict=True) if result is None]
         if confirmed:
+            reached("after_publish")
             await self._source.published(confirmed)
             self.stats.published += len(confirmed)
         for row in confirmed:
