@@ -44,8 +44,8 @@ class Proof:
             f"another took over within {TAKEOVER_LIMIT:.0f} s": seconds is not None and seconds < TAKEOVER_LIMIT,
             "no item was written twice": self.writes_per_item_max == 1,
             "the other tenants were left alone": self.other_tenants_writes == 0,
-            "each run's end was told once": self.notifications.get("unread") == self.notifications.get("runs"),
-            "a second preview finds everything as it was backed up": set(second) == {"unchanged"},
+            "each run's end was told once": 0 < self.notifications.get("runs", 0) == self.notifications.get("unread"),
+            "a second preview finds everything as it was backed up": second == {"unchanged": self.backup_items},
         }
         return [sentence for sentence, is_true in holds.items() if not is_true]
 
