@@ -103,6 +103,7 @@ async def running(settings: DispatcherSettings, metrics: Metrics) -> AsyncIterat
     finally:
         await publisher.stop()
         await engine.dispose()
+        log.info("dispatcher.stopped")
 
 
 @asynccontextmanager
