@@ -16,10 +16,10 @@ WORKERS ?= 2
 
 MAKEFLAGS += --no-print-directory --silent
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt fmt-check types imports fidelity bench lock clean
+.PHONY: help setup demo test test-failures check fmt fmt-check types imports fidelity bench lock clean
 
 help: ## Show this list
-	awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## Start everything, run the main job once and show it (SOURCE=folder JSON=1 KEEP=1)
 	$(BIN)/python -m cli.stack install >&2
@@ -28,6 +28,10 @@ demo: $(STAMP) ## Start everything, run the main job once and show it (SOURCE=fo
 test: $(STAMP) ## Run the tests on real servers (ARGS="-k lease", WORKERS=0 for one process)
 	$(BIN)/python -m cli.stack install >&2
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS)
+
+test-failures: $(STAMP) ## Inject failures into real processes, minutes long (ARGS="-k T01")
+	$(BIN)/python -m cli.stack install >&2
+	$(BIN)/python -m pytest -m failures -n $(WORKERS) --dist loadscope tests/failures $(ARGS)
 
 check: fmt-check types imports ## Everything but the tests: format, lint, types, import rules
 

@@ -33,10 +33,12 @@ def create_app(settings: DispatcherSettings | None = None) -> FastAPI:
         async with running(chosen, metrics) as machinery:
             app.state.machinery = machinery
             app.state.room = machinery.room
+            app.state.max_body = chosen.dispatcher_max_body
             yield
 
     app = FastAPI(title="Reinstate", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.add_middleware(BodyLimit, limit=settings.dispatcher_max_body if settings else MAX_BODY)
+    app.state.max_body = MAX_BODY
+    app.add_middleware(BodyLimit, limit=lambda: int(app.state.max_body))
     app.add_middleware(Measured, metrics=metrics)
     problems.install(app)
     for router in (*ROUTERS, health):

@@ -1,6 +1,9 @@
 """What every request passes: a limit on its body, a measurement, and a net for defects."""
 
+import asyncio
 import time
+from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -13,6 +16,8 @@ from shared.domain.errors import SafeCode
 log = structlog.get_logger(__name__)
 
 _TOO_LARGE = 413
+_DISCARD_FACTOR = 4  # times the limit: as much of a refused body is read and thrown away
+_DISCARD_SECONDS = 5.0
 
 
 class BodyLimit:
@@ -21,8 +26,8 @@ class BodyLimit:
     Answers 413 with a problem; Starlette's own limit answers with plain text.
     """
 
-    def __init__(self, app: ASGIApp, *, limit: int) -> None:
-        """Let bodies of up to `limit` bytes through."""
+    def __init__(self, app: ASGIApp, *, limit: Callable[[], int]) -> None:
+        """Let bodies of up to `limit` bytes through; it is asked with every request."""
         self._app = app
         self._limit = limit
 
@@ -31,9 +36,12 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._promised(scope) > self._limit:
-            refusal = problem(scope["path"], SafeCode.REQUEST_TOO_LARGE, context={"limit": self._limit})
+        limit = self._limit()
+        if self._promised(scope) > limit:
+            refusal = problem(scope["path"], SafeCode.REQUEST_TOO_LARGE, context={"limit": limit})
             refusal.headers["Connection"] = "close"  # nobody reads the rest
+            if b"expect" not in dict(scope["headers"]):  # who asks first sends nothing before the answer
+                await _discard(receive, limit * _DISCARD_FACTOR)
             await refusal(scope, receive, send)
             return
         read = 0
@@ -42,7 +50,9 @@ class BodyLimit:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > self._limit:
+            if read > limit:
+                if message.get("more_body"):
+                    await _discard(receive, limit * _DISCARD_FACTOR)
                 raise HTTPException(_TOO_LARGE)
             return message
 
@@ -51,6 +61,17 @@ class BodyLimit:
     def _promised(self, scope: Scope) -> int:
         length = dict(scope["headers"]).get(b"content-length", b"0")
         return int(length) if length.isdigit() and len(length) < 20 else 0  # noqa: PLR2004  digits of 2**64
+
+
+async def _discard(receive: Receive, left: int) -> None:
+    """Read on for a while: a caller whose connection is closed while it still writes never sees the answer."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_SECONDS):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
 
 
 class Measured:
