@@ -143,7 +143,11 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
         "No queue wants a message", "Compare the broker with the topology: reinstate topology check."
     ),
     SafeCode.MESSAGE_RETRIES_EXHAUSTED: ErrorText(
-        "A message failed in every waiting room", "Mend the cause, then send the message again from its dead queue."
+        "A message failed in every waiting room", "Mend the cause, then send it again: reinstate dead replay."
+    ),
+    SafeCode.MESSAGE_DELIVERY_LIMIT: ErrorText(
+        "Every process that took a message died of it",
+        "See why the processes ended, mend that, then send the message again: reinstate dead replay.",
     ),
     SafeCode.QUEUE_DISPATCH_FAILED: ErrorText(
         "The broker refused the run for good", "Compare the broker with the topology, then start the run again."

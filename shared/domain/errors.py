@@ -71,6 +71,7 @@ class SafeCode(StrEnum):
     MESSAGE_ID_MISSING = "message.id_missing"
     MESSAGE_UNROUTABLE = "message.unroutable"
     MESSAGE_RETRIES_EXHAUSTED = "message.retries_exhausted"
+    MESSAGE_DELIVERY_LIMIT = "message.delivery_limit"
     QUEUE_DISPATCH_FAILED = "queue.dispatch_failed"
     RUN_DEADLINE_EXCEEDED = "run.deadline_exceeded"
     RUN_STALE_QUEUED = "run.stale_queued"
@@ -105,8 +106,10 @@ CONTEXT_KEYS = frozenset(
         "http_status",
         "item_id",
         "limit",
+        "message_id",
         "operation",
         "policy_type",
+        "queue",
         "reason",
         "retry_after_s",
         "run_id",

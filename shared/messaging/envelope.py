@@ -32,7 +32,7 @@ _ORIGINALS = (ORIGINAL_EXCHANGE, ORIGINAL_KEY, ORIGINAL_QUEUE, ORIGINAL_USER)
 
 # Of the last journey. The broker's own would confuse its search for cycles, and an outsider's word about where a
 # message came from must not leave here under our name.
-_OLD_HEADERS = (
+OLD_HEADERS = (
     "x-death",
     "x-first-death-",
     "x-last-death-",
@@ -105,7 +105,8 @@ def _envelope(message: "AbstractIncomingMessage", message_id: str, queue: Queue 
         queue=queue,
         exchange=travelled.get(ORIGINAL_EXCHANGE, message.exchange or ""),
         routing_key=travelled.get(ORIGINAL_KEY, message.routing_key or ""),
-        user_id=travelled.get(ORIGINAL_USER, message.user_id),
+        # Nobody's message, sent on by us, is still nobody's.
+        user_id=travelled.get(ORIGINAL_USER) if ORIGINAL_EXCHANGE in travelled else message.user_id,
         correlation_id=message.correlation_id,
         causation_id=headers.get("causationid"),
         tenant_id=_uuid(headers.get("tenantid")),
@@ -149,7 +150,7 @@ def onward(
     }
     if message.user_id:
         first[ORIGINAL_USER] = message.user_id
-    kept = {key: value for key, value in message.headers.items() if not key.startswith(_OLD_HEADERS)}
+    kept = {key: value for key, value in message.headers.items() if not key.startswith(OLD_HEADERS)}
     if message.user_id == own_user:
         first |= {key: value for key, value in message.headers.items() if key in _ORIGINALS}
     return Delivery(

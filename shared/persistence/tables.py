@@ -30,6 +30,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import UUID
 
 from shared.domain.items import ItemState, Outcome
+from shared.domain.dead_messages import Resolution
 from shared.domain.operations import Role
 from shared.domain.runs import ACTIVE, Lane, RunStatus, RunType, WaitReason
 
@@ -489,5 +490,29 @@ archive_chunks = Table(
     # The chunks come before the archive's own row, which is written last and only when they are complete.
     ForeignKeyConstraint(
         ["tenant_id", "archive_id"], ["bulk_operation_runs.tenant_id", "bulk_operation_runs.id"], ondelete="CASCADE"
+dead_messages = Table(
+    "dead_messages",
+    metadata,
+    _tenant(),
+    Column("queue", Text, nullable=False),  # where the message waits: `restore.dead`, `bulk.parked`, `unrouted`
+    Column("message_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("service", Text),  # that failed on it or cannot read it
+    Column("run_type", Text),
+    Column("run_id", UUID(as_uuid=True)),
+    Column("code", Text, nullable=False),
+    Column("first_failed_at", DateTime(timezone=True)),
+    Column("seen_at", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    Column("resolved_at", DateTime(timezone=True)),
+    Column("resolution", Text),
+    PrimaryKeyConstraint("tenant_id", "queue", "message_id"),
+    _one_of("run_type", RunType),
+    _one_of("resolution", Resolution),
+    CheckConstraint("(run_type IS NULL) = (run_id IS NULL)", name="run_is_whole"),
+    CheckConstraint("(resolved_at IS NULL) = (resolution IS NULL)", name="resolution_is_whole"),
+    Index("ix_dead_messages_run_id", "tenant_id", "run_id"),
+    Index("ix_dead_messages_waiting", "queue", postgresql_where=text("resolved_at IS NULL")),
+)
+
     ),
 )

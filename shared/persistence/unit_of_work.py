@@ -12,12 +12,14 @@ from shared.persistence.audit import SqlAudit
 from shared.persistence.authority import SqlAuthority
 from shared.persistence.backups import SqlBackups
 from shared.persistence.database import translated
+from shared.persistence.dead_messages import SqlDeadMessages
 from shared.persistence.inbox import SqlInbox
 from shared.persistence.ledger import SqlLedger
 from shared.persistence.maintenance import SqlRunsInNeed
 from shared.persistence.notifications import SqlNotifications
 from shared.persistence.outbox import OutboxHints, SqlOutbox
 from shared.persistence.policies import SqlPolicies
+from shared.persistence.refusals import SqlRefusals
 from shared.persistence.restores import SqlRestores
 from shared.persistence.run_lists import SqlRunLists
 from shared.persistence.runs import SqlRuns
@@ -105,6 +107,16 @@ class SqlTransaction:
     def restores(self) -> SqlRestores:
         """What previews and executions keep beside the ledger."""
         return SqlRestores(self.connection, self.tenant_id, self.ledger)
+
+    @cached_property
+    def dead_messages(self) -> SqlDeadMessages:
+        """Messages that nobody could work with."""
+        return SqlDeadMessages(self.connection, self.tenant_id)
+
+    @cached_property
+    def refusals(self) -> SqlRefusals:
+        """Outbox rows that the broker refused."""
+        return SqlRefusals(self.connection, self.tenant_id)
 
 
 class SqlUnitOfWork:

@@ -653,6 +653,39 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("state <> 'intent'", name=op.f("ck_bulk_operation_run_items_bulk_items_never_write")),
         sa.CheckConstraint(
+    op.create_table(
+        "dead_messages",
+        sa.Column("tenant_id", sa.UUID(), nullable=False),
+        sa.Column("queue", sa.Text(), nullable=False),
+        sa.Column("message_id", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("service", sa.Text(), nullable=True),
+        sa.Column("run_type", sa.Text(), nullable=True),
+        sa.Column("run_id", sa.UUID(), nullable=True),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("first_failed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("seen_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("resolved_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("resolution", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "resolution IN ('dropped', 'gone', 'parked', 'replayed')", name=op.f("ck_dead_messages_resolution")
+        ),
+        sa.CheckConstraint("run_type IN ('bulk_operation_run', 'restore_run')", name=op.f("ck_dead_messages_run_type")),
+        sa.CheckConstraint("(run_type IS NULL) = (run_id IS NULL)", name=op.f("ck_dead_messages_run_is_whole")),
+        sa.CheckConstraint(
+            "(resolved_at IS NULL) = (resolution IS NULL)", name=op.f("ck_dead_messages_resolution_is_whole")
+        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_dead_messages_tenant_id")),
+        sa.PrimaryKeyConstraint("tenant_id", "queue", "message_id", name=op.f("pk_dead_messages")),
+    )
+    op.create_index("ix_dead_messages_run_id", "dead_messages", ["tenant_id", "run_id"], unique=False)
+    op.create_index(
+        "ix_dead_messages_waiting",
+        "dead_messages",
+        ["queue"],
+        unique=False,
+        postgresql_where=sa.text("resolved_at IS NULL"),
+    )
             "state IN ('failed', 'intent', 'pending', 'skipped', 'succeeded', 'unknown')",
             name=op.f("ck_bulk_operation_run_items_state"),
         ),
@@ -840,3 +873,8 @@ def downgrade() -> None:
     op.drop_table("users")
     op.drop_table("tenants")
     # ### end Alembic commands ###
+    op.drop_index(
+        "ix_dead_messages_waiting", table_name="dead_messages", postgresql_where=sa.text("resolved_at IS NULL")
+    )
+    op.drop_index("ix_dead_messages_run_id", table_name="dead_messages")
+    op.drop_table("dead_messages")
