@@ -14,7 +14,7 @@ from services.dispatcher.settings import DispatcherSettings
 from services.notifier.settings import NotifierSettings
 from services.restore_worker.settings import RestoreWorkerSettings
 from shared.engine.worker import WorkerSettings
-from shared.runtime.settings import ServiceSettings
+from shared.runtime.settings import ConsumerSettings, ServiceSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Variable:
 
 SERVICES: dict[str, type[ServiceSettings]] = {
     "Every service": ServiceSettings,
+    "Workers and notifier": ConsumerSettings,
     "Both workers": WorkerSettings,
     "Dispatcher": DispatcherSettings,
     "Restore worker": RestoreWorkerSettings,

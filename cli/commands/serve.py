@@ -54,9 +54,15 @@ def _serve_http(host: str, port: int) -> None:
     from services.dispatcher.settings import DispatcherSettings
 
     settings = DispatcherSettings()
-    # After an orderly end uvicorn sends itself the signal again; an orderly end is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(create_app(settings), host=host, port=port, access_log=False, log_level="warning", server_header=False)
+    app = create_app(settings)
+
+    def leave(*_: object) -> None:
+        """After an orderly end uvicorn sends itself the signal again; that is a failure only where a task crashed."""
+        machinery = getattr(app.state, "machinery", None)
+        sys.exit(machinery.background.exit_code if machinery else 0)
+
+    signal.signal(signal.SIGTERM, leave)
+    uvicorn.run(app, host=host, port=port, access_log=False, log_level="warning", server_header=False)
 
 
 def _serve_consumer(service: Service) -> None:
@@ -64,10 +70,12 @@ def _serve_consumer(service: Service) -> None:
 
     from aio_pika.exceptions import AMQPConnectionError
 
+    from shared.domain.errors import TransientError
+
     module = import_module(f"services.{service.value.replace('-', '_')}.app")
     try:
         run(module.create_app().run())
-    except (AMQPConnectionError, OSError):
+    except (AMQPConnectionError, TransientError, OSError):
         raise unreachable("the broker", next_step="check AMQP_URL: reinstate doctor") from None
 
 

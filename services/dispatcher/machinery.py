@@ -4,9 +4,8 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal
 
 import structlog
 from aio_pika.exceptions import AMQPError
@@ -22,20 +21,21 @@ from shared.domain.errors import TransientError
 from shared.messaging.intake import Intake
 from shared.messaging.publisher import ConfirmedPublisher
 from shared.messaging.relay import OutboxRelay
+from shared.messaging.vitals import ProcessVitals
 from shared.persistence.database import create_engine
 from shared.persistence.maintenance import Bounds, SqlMaintenance
-from shared.persistence.migrate import serves
 from shared.persistence.notifications import SqlInboxReader
 from shared.persistence.outbox import OutboxHints, SqlOutboxSource
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.persistence.users import SqlDirectory
+from shared.persistence.vitals import SqlVitals
+from shared.runtime.health import State
+from shared.runtime.tasks import BackgroundTasks
 
 log = structlog.get_logger(__name__)
 
 GRACE = 20.0  # seconds that a stop waits for commands in work
 RETRY_AFTER = (0.5, 5.0)  # seconds between two attempts to reach the broker
-
-State = Literal["ok", "waiting", "failed"]
 
 
 @dataclass
@@ -44,28 +44,18 @@ class Machinery:
 
     room: Room
     maintenance: SqlMaintenance
+    vitals: ProcessVitals
     publisher: ConfirmedPublisher
     relay: OutboxRelay
     intake: Intake
     sweeper: Sweeper
-    consuming: bool = False
     tasks: tuple[asyncio.Task[None], ...] = ()
+    background: BackgroundTasks = field(default_factory=BackgroundTasks)
 
     async def health(self) -> dict[str, State]:
         """Say of each part whether it works. Without the broker starts are still taken: they wait in the outbox."""
-        parts: dict[str, State] = {"database": "ok", "schema": "ok", "tasks": "ok", "relay": "ok", "consumer": "ok"}
-        try:
-            if not serves(await self.maintenance.revision()):
-                parts["schema"] = "failed"
-        except TransientError:
-            parts["database"] = parts["schema"] = "failed"
-        if any(task.done() for task in self.tasks):
-            parts["tasks"] = "failed"
-        if not self.publisher.is_connected:
-            parts["relay"] = "waiting"
-        if not self.consuming:
-            parts["consumer"] = "waiting"
-        return parts
+        tasks: State = "failed" if any(task.done() for task in self.tasks) else "ok"
+        return {**await self.vitals.look(), "tasks": tasks}
 
 
 @asynccontextmanager
@@ -92,6 +82,13 @@ async def running(settings: DispatcherSettings, metrics: Metrics) -> AsyncIterat
     machinery = Machinery(
         Room(uow, directory, TokenAuthenticator(directory), SqlInboxReader(engine), metrics),
         maintenance,
+        ProcessVitals(
+            ServiceName.DISPATCHER,
+            SqlVitals(engine, ServiceName.DISPATCHER),
+            publisher,
+            intake,
+            outbox_limit=timedelta(seconds=settings.outbox_age_limit),
+        ),
         publisher,
         OutboxRelay(SqlOutboxSource(engine, ServiceName.DISPATCHER, hints, rescues=True), publisher),
         intake,
@@ -114,9 +111,12 @@ async def _moving(machinery: Machinery, settings: DispatcherSettings) -> AsyncIt
         machinery.sweeper.run(stop, every=timedelta(seconds=settings.dispatcher_sweep_interval)), name="sweeper"
     )
     machinery.tasks = (relay, sweeper)
+    patience = timedelta(seconds=settings.consumers_lost_limit)
+    watchdog = machinery.background.spawn(machinery.vitals.watch_consumers(patience), name="consumers")
     try:
         yield
     finally:
+        watchdog.cancel()
         await machinery.intake.stop()  # first: what it still finishes goes through the relay
         stop.set()
         machinery.relay.stop()
@@ -132,8 +132,7 @@ async def _relay_and_consume(machinery: Machinery, stop: asyncio.Event) -> None:
     if not await _until_it_works(machinery.publisher.start, stop):
         return
     relay = asyncio.create_task(machinery.relay.run(), name="relay")
-    machinery.consuming = await _until_it_works(machinery.intake.start, stop)
-    log.info("intake.started", consuming=machinery.consuming)
+    log.info("intake.started", consuming=await _until_it_works(machinery.intake.start, stop))
     await relay
 
 

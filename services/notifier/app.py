@@ -12,9 +12,11 @@ from services.notifier.subscribers import subscribe
 from shared.contracts.names import ServiceName
 from shared.messaging.application import Application, application
 from shared.messaging.intake import Intake
+from shared.messaging.process import Surroundings
 from shared.messaging.publisher import ConfirmedPublisher
 from shared.persistence.database import create_engine
 from shared.persistence.unit_of_work import SqlUnitOfWork
+from shared.persistence.vitals import SqlVitals
 from shared.runtime import logging
 from shared.runtime.batching import Batcher
 from shared.runtime.failpoints import arm_from_environment
@@ -41,10 +43,14 @@ def create_app(settings: NotifierSettings | None = None) -> Application:
     intake = Intake(amqp_url, ServiceName.NOTIFIER, publisher)
     subscribe(intake, batcher, prefetch=settings.notifier_prefetch)
 
+    surroundings = Surroundings(
+        ServiceName.NOTIFIER, settings, SqlVitals(engine, ServiceName.NOTIFIER), publisher, intake
+    )
+
     @asynccontextmanager
     async def around() -> AsyncIterator[None]:
         try:
-            async with publisher:
+            async with surroundings.open(_nothing):
                 log.info("notifier.started", prefetch=settings.notifier_prefetch)
                 yield
                 await batcher.aclose()
@@ -52,4 +58,8 @@ def create_app(settings: NotifierSettings | None = None) -> Application:
             await engine.dispose()
             log.info("notifier.stopped")
 
-    return application(intake, around)
+    return application(intake, around, connect=surroundings.connect, before_stop=surroundings.stop_watching)
+
+
+def _nothing() -> None:
+    """No task has to be told to end."""

@@ -3,10 +3,10 @@
 from pydantic import Field
 
 from shared.messaging.broker import MAX_PREFETCH
-from shared.runtime.settings import ServiceSettings
+from shared.runtime.settings import ConsumerSettings
 
 
-class NotifierSettings(ServiceSettings):
+class NotifierSettings(ConsumerSettings):
     """Validated at start."""
 
     notifier_prefetch: int = Field(default=MAX_PREFETCH, ge=1, le=MAX_PREFETCH, description="events in work at a time")

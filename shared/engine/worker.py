@@ -19,17 +19,18 @@ from shared.engine.work import Work
 from shared.messaging.application import Application, application
 from shared.messaging.broker import MAX_PREFETCH
 from shared.messaging.intake import Intake
+from shared.messaging.process import Surroundings
 from shared.messaging.publisher import ConfirmedPublisher
 from shared.messaging.relay import OutboxRelay
 from shared.persistence.database import create_engine
 from shared.persistence.leases import SqlLeaseKeeper
 from shared.persistence.outbox import OutboxHints, SqlOutboxSource
 from shared.persistence.unit_of_work import SqlUnitOfWork
+from shared.persistence.vitals import SqlVitals
 from shared.runtime import logging
 from shared.runtime.clock import SystemClock
 from shared.runtime.failpoints import arm_from_environment
-from shared.runtime.settings import ServiceSettings
-from shared.runtime.tasks import BackgroundTasks
+from shared.runtime.settings import ConsumerSettings
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +38,7 @@ _SIDE_POOL = 2  # connections of the lease keeper, and of the relay: neither may
 Subscribe = Callable[[Intake, Engine, int], None]
 
 
-class WorkerSettings(ServiceSettings):
+class WorkerSettings(ConsumerSettings):
     """What both workers can be told. Each worker is deployed, and so set, on its own."""
 
     worker_prefetch: int = Field(
@@ -86,23 +87,24 @@ def worker_application(
     intake = Intake(amqp_url, service, publisher)
     subscribe(intake, engine, settings.worker_prefetch)
 
+    vitals = SqlVitals(outbox, service)
+    surroundings = Surroundings(service, settings, vitals, publisher, intake, {"relay": relay.run})
+
     @asynccontextmanager
     async def around() -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             for pool in (items, leases, outbox):
                 stack.push_async_callback(pool.dispose)
-            await stack.enter_async_context(publisher)
-            tasks = BackgroundTasks()
-            stack.push_async_callback(tasks.stop)
-            stack.callback(relay.stop)
-            tasks.spawn(relay.run(), name="relay")
+            await stack.enter_async_context(surroundings.open(relay.stop))
             log.info("worker.started", prefetch=settings.worker_prefetch)
             yield
-        log.info("worker.stopped")
-        if tasks.exit_code:
-            raise SystemExit(tasks.exit_code)
+            log.info("worker.stopped")
 
-    return application(intake, around, before_stop=engine.drain)
+    def before_stop() -> None:
+        surroundings.stop_watching()
+        engine.drain()
+
+    return application(intake, around, connect=surroundings.connect, before_stop=before_stop)
 
 
 def _pace(service: ServiceName, settings: WorkerSettings) -> EngineSettings:

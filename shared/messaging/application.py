@@ -1,6 +1,6 @@
 """A consuming service as FastStream's application: started by `faststream run --factory` or by `reinstate serve`."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from faststream import FastStream
@@ -15,11 +15,18 @@ def _nothing() -> None:
     """Most services have nothing to say before they stop."""
 
 
-def application(intake: Intake, around: Around, *, before_stop: Callable[[], None] = _nothing) -> Application:
+def application(
+    intake: Intake,
+    around: Around,
+    *,
+    connect: Callable[[], Awaitable[None]],
+    before_stop: Callable[[], None] = _nothing,
+) -> Application:
     """Return an application that consumes `intake` for as long as it runs, with `around` open outside of it.
 
-    On SIGTERM or SIGINT: `before_stop`, then the consumers are cancelled, then messages in work end within the graceful
-    timeout, then `around` is left. Raises aio-pika's `AMQPConnectionError` at start when the broker does not answer.
+    `connect` runs before the consumers start and may take its time: a signal ends it. On SIGTERM or SIGINT:
+    `before_stop`, then the consumers are cancelled, then messages in work end within the graceful timeout, then
+    `around` is left. Raises what `connect` raises, or aio-pika's `AMQPError` when the consumers cannot start.
     """
 
     @asynccontextmanager
@@ -31,7 +38,7 @@ def application(intake: Intake, around: Around, *, before_stop: Callable[[], Non
         before_stop()
         await intake.stop()
 
-    return FastStream(intake.broker, lifespan=lifespan, on_shutdown=[stop])
+    return FastStream(intake.broker, lifespan=lifespan, on_startup=[connect], on_shutdown=[stop])
 
 
 @asynccontextmanager

@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import aio_pika
 import structlog
+from aio_pika.exceptions import AMQPError
 from faststream import AckPolicy
 from faststream.exceptions import RejectMessage
 
@@ -23,6 +25,7 @@ from shared.messaging.broker import (
     live_feed_queue,
     subscriber_options,
 )
+from shared.messaging.connection import CONNECT_TIMEOUT, client_name, named_url
 from shared.messaging.envelope import ATTEMPT, FAILED_AT, FIELD, REASON, Envelope, attempt_of, onward, read
 from shared.messaging.publisher import ConfirmedPublisher, Delivery, PublishFailed
 from shared.messaging.topology import RETRY_QUEUE, RETRY_TIER, RETRY_TIERS, RetryTier
@@ -57,6 +60,7 @@ class Intake:
         self._service = service
         self._publisher = publisher
         self._tiers = tiers
+        self._probe_url = named_url(amqp_url, f"{client_name(service)}/probe")
 
     def subscriber(self, queue: Queue, *models: type[M], prefetch: int) -> Callable[[Handler[M]], Handler[M]]:
         """Subscribe the decorated `async def handler(message, envelope)`; one per queue.
@@ -96,11 +100,24 @@ class Intake:
 
     @property
     def is_consuming(self) -> bool:
-        """Tell whether the connection stands and every subscriber has its consumer. For readiness: a ping says less."""
+        """Tell whether the connection stands and the broker has every subscriber's consumer.
+
+        A ping, or the tag that a subscriber was given, stays as it was when the broker cancels the consumer because its
+        queue was deleted: only the channel's own list of consumers says so.
+        """
         connection = getattr(self.broker, "_connection", None)
         if connection is None or not connection.connected.is_set():
             return False
-        return bool(self.broker.subscribers) and all(getattr(s, "_consumer_tag", None) for s in self.broker.subscribers)
+        return bool(self.broker.subscribers) and all(_is_consuming(s) for s in self.broker.subscribers)
+
+    async def is_broker_there(self) -> bool:
+        """Tell whether a fresh connection can be made: then the old one has no excuse."""
+        try:
+            connection = await aio_pika.connect(self._probe_url, timeout=CONNECT_TIMEOUT)
+        except (AMQPError, OSError, TimeoutError):
+            return False
+        await connection.close()
+        return True
 
     async def start(self) -> None:
         """Connect and consume; raises aio-pika's `AMQPConnectionError` when the broker does not answer."""
@@ -175,3 +192,10 @@ class Intake:
 
     def _why(self, code: SafeCode) -> dict[str, Any]:
         return {REASON: code.value, FAILED_AT: datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def _is_consuming(subscriber: object) -> bool:
+    """Ask the channel that is open now: FastStream and aio-pika remember the tag they were given, whatever happened."""
+    queue, tag = getattr(subscriber, "_queue_obj", None), getattr(subscriber, "_consumer_tag", None)
+    underlay = getattr(getattr(queue, "channel", None), "_channel", None)
+    return underlay is not None and not underlay.channel.is_closed and tag in underlay.channel.consumers

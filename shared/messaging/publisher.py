@@ -119,6 +119,21 @@ class ConfirmedPublisher:
         """Tell whether the connection stands. True during a resource alarm too, when nothing gets through."""
         return self._connection is not None and self._connection.connected.is_set()
 
+    async def is_blocked(self) -> bool:
+        """Tell whether the broker said that it takes nothing from this connection: a resource alarm.
+
+        It says so to connections that try to publish; one that has nothing to publish is not blocked.
+        """
+        transport = self._connection.transport if self._connection is not None else None
+        if transport is None or not self.is_connected:
+            return False
+        try:
+            async with asyncio.timeout(0):  # waits for nothing: `ready` returns at once unless it is blocked
+                await transport.connection.ready()
+        except TimeoutError:
+            return True
+        return False
+
     async def publish(self, row: OutboxRow) -> None:
         """Publish an outbox row and wait for the confirmation.
 

@@ -19,6 +19,7 @@ from shared.domain.retry import RetryPolicy
 from shared.messaging.publisher import PublishFailed, Unroutable
 from shared.ports import OutboxRow, OutboxSource
 from shared.runtime.failpoints import reached
+from shared.runtime.metrics import RELAYED
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -131,6 +132,7 @@ class OutboxRelay:
             reached("after_publish")
             await self._source.published(confirmed)
             self.stats.published += len(confirmed)
+            RELAYED.labels("published").inc(len(confirmed))
         for row in confirmed:
             self._returned.pop(row.id, None)
         for row, result in zip(rows, results, strict=True):
@@ -157,12 +159,14 @@ class OutboxRelay:
         await self._source.refuse(row, code)
         self._returned.pop(row.id, None)
         self.stats.refused += 1
+        RELAYED.labels("refused").inc()
         log.error("relay.refused", message_id=str(row.id), type=row.type, routing_key=row.routing_key, code=code)
 
     async def _postpone(self, row: OutboxRow, error: PublishFailed) -> None:
         delay = BACKOFF.delay_after(error, row.attempts, self._jitter()) or timedelta()
         await self._source.postpone(row, delay)
         self.stats.postponed += 1
+        RELAYED.labels("postponed").inc()
         log.warning("relay.postponed", message_id=str(row.id), type=row.type, reason=error.context.get("reason"))
 
     async def _pause(self) -> bool:

@@ -36,6 +36,27 @@ class ServiceSettings(BaseSettings):
         default=None,
         description="RabbitMQ's management API, with user and password; needed to apply or check the topology",
     )
+    outbox_age_limit: float = Field(
+        default=30, gt=0, le=86400, description="age of an unsent message from which on readiness says that it waits"
+    )
+    consumers_lost_limit: float = Field(
+        default=30,
+        gt=0,
+        le=86400,
+        description="after which a process without its consumers ends, for a fresh one, if the broker answers",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="the least severe of our own log lines; libraries are always at WARNING"
+    )
+
+
+class ConsumerSettings(ServiceSettings):
+    """What the services without an HTTP interface of their own can be told."""
+
+    health_port: int = Field(
+        default=0, ge=0, le=65535, description="serves /healthz, /readyz and /metrics; 0 serves nothing"
+    )
+    health_host: str = Field(default="127.0.0.1", description="where they are served; 0.0.0.0 in a container")
+    broker_start_limit: float = Field(
+        default=300, gt=0, le=86400, description="how long a start waits for an absent broker before it gives up"
     )

@@ -6,23 +6,35 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict
 
+from shared.runtime.metrics import REGISTRY
+
 if TYPE_CHECKING:
     from services.dispatcher.machinery import Machinery
 
 router = APIRouter(tags=["platform"])
 
-_NEEDED = ("database", "schema", "tasks")  # without the broker, starts wait in the outbox
+_NEEDED = ("database", "schema", "tasks")  # without the broker, starts are taken and wait in the outbox
 
 
 class HealthView(BaseModel):
-    """Whether requests should come here, and how each part is: `ok`, `waiting` or `failed`."""
+    """Whether requests should come here, and how each part is: `ok`, `waiting`, `blocked` or `failed`.
+
+    `degraded`: requests are taken, but nothing gets through to the broker, or from it.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
                 {
-                    "status": "ok",
-                    "parts": {"database": "ok", "schema": "ok", "tasks": "ok", "relay": "ok", "consumer": "waiting"},
+                    "status": "degraded",
+                    "parts": {
+                        "database": "ok",
+                        "schema": "ok",
+                        "outbox": "ok",
+                        "relay": "blocked",
+                        "consumer": "ok",
+                        "tasks": "ok",
+                    },
                 }
             ]
         }
@@ -45,15 +57,14 @@ async def readyz(request: Request, response: Response) -> HealthView:
     parts = await machinery.health()
     is_ready = all(parts[name] == "ok" for name in _NEEDED)
     response.status_code = 200 if is_ready else 503
-    return HealthView(status="ok" if is_ready else "failed", parts=dict(parts))
+    works = "ok" if all(state == "ok" for state in parts.values()) else "degraded"
+    return HealthView(status=works if is_ready else "failed", parts=dict(parts))
 
 
 @router.get("/metrics", operation_id="getMetrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Give the counters in Prometheus' text format."""
     machinery: Machinery = request.app.state.machinery
-    stats = machinery.relay.stats
-    counted = machinery.room.metrics
-    for outcome, rows in (("published", stats.published), ("postponed", stats.postponed), ("refused", stats.refused)):
-        counted.relayed.labels(outcome).set(rows)
-    return Response(generate_latest(counted.registry), media_type=CONTENT_TYPE_LATEST)
+    await machinery.vitals.look()
+    counted = generate_latest(REGISTRY) + generate_latest(machinery.room.metrics.registry)
+    return Response(counted, media_type=CONTENT_TYPE_LATEST)
