@@ -64,6 +64,33 @@ class RunItem:
     plan: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What is not taken up at present, and why. `operation` is None where everything is paused."""
+
+    operation: str | None
+    reason: str
+    paused_by: str
+    since: datetime
+    for_all_tenants: bool = False
+
+
+class PauseRepository(Protocol):
+    """What is paused for the transaction's tenant. An operation is its name, or `*` for every one."""
+
+    async def list(self) -> Sequence[Pause]:
+        """Return what is paused for the tenant, the pauses for all tenants included."""
+        ...
+
+    async def add(self, operation: str, *, reason: str, paused_by: str) -> bool:
+        """Pause the operation and mark the runs that wait; False when it was paused already."""
+        ...
+
+    async def remove(self, operation: str) -> bool:
+        """Resume the operation: what waited for it queues up for a slot again. False when it was not paused."""
+        ...
+
+
 class TenantRepository(Protocol):
     """The transaction's tenant and who belongs to it."""
 

@@ -53,6 +53,7 @@ class NewRun:
     selector: Mapping[str, Any] | None = None
     total: int | None = None  # known for an explicit selection
     deadline_at: datetime | None = None
+    not_before: datetime | None = None  # in the future: the run waits until then (`scheduled`)
     retry_of: UUID | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -114,7 +115,7 @@ class RunRepository(Protocol):
         ...
 
     async def find_active(self, run_type: RunType, idempotency_key: str) -> RunRecord | None:
-        """Return the active run of this identity."""
+        """Return the active run of this identity, which does not end before the transaction does."""
         ...
 
     async def get(self, run_type: RunType, run_id: UUID, *, with_item_ids: bool = False) -> RunRecord | None:
@@ -160,14 +161,14 @@ class SlotLimits:
 
     writing: int = 1
     reading: int = 3
-    reading_background: int = 2  # one of the reading slots is kept for the interactive lane
+    reading_background: int = 2  # of the reading ones: background runs leave a slot to people who wait
 
 
 class Refusal:
     """Why a lease was not given: nothing to do (the ack drops the wake-up)."""
 
     def __init__(self, reason: str) -> None:
-        """Name it: `absent`, `finished`, `held`, `tenant_cap`, `paused`."""
+        """Name it: `absent`, `finished`, `held`, `scheduled`, `tenant_cap`, `paused`."""
         self.reason = reason
 
 

@@ -6,7 +6,7 @@ not it exists elsewhere.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -66,6 +66,14 @@ async def check_authority(tx: StartTransaction, initiator_id: UUID | None, role:
         raise PermanentError(SafeCode.AUTHZ_MISSING_CAPABILITY)
 
 
+def check_times(command: Start, now: datetime) -> datetime | None:
+    """Return until when the run waits, if that is to come; refuse a deadline that leaves no time for the work."""
+    begin = command.not_before if command.not_before is not None and command.not_before > now else None
+    if command.deadline_at is not None and command.deadline_at <= (begin or now):
+        raise _invalid("deadline_at")
+    return begin
+
+
 async def check_scope(asked: Asked, tx: StartTransaction) -> Asked:
     """Check that everything a start names is the tenant's; return it with what the tenant's rows add."""
     asked = await _check_target(asked, tx)
@@ -79,11 +87,13 @@ def _check_storable(command: Start) -> None:
     for name, text in texts.items():
         if text is not None and not text.isprintable():
             raise _invalid(name)
-    try:
-        if command.deadline_at is not None:
-            command.deadline_at.astimezone(UTC)
-    except OverflowError:
-        raise _invalid("deadline_at") from None
+    for name in ("deadline_at", "not_before"):
+        moment: datetime | None = getattr(command, name)
+        try:
+            if moment is not None:
+                moment.astimezone(UTC)
+        except OverflowError:
+            raise _invalid(name) from None
 
 
 def _restore(command: StartRestoreRun) -> Asked:

@@ -1,9 +1,10 @@
 """Use cases of the front door, the same behind HTTP and behind the broker (ADR 0008)."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 
-from services.dispatcher.admission import Asked, asked_by, check_authority, check_scope
+from services.dispatcher.admission import Asked, asked_by, check_authority, check_scope, check_times
 from services.dispatcher.identity import identity_key, request_hash
 from services.dispatcher.ports import StartTransaction, StartUnitOfWork
 from shared.contracts.commands import AbortRun, Start
@@ -58,8 +59,9 @@ async def start_run(command: Start, *, source: Source, uow: StartUnitOfWork) -> 
         await check_authority(tx, command.initiator_id, asked.operation.role)
         started = await _taken_before(command, source, tx)
         if started is None:
+            not_before = check_times(command, datetime.now(UTC))
             asked = await check_scope(asked, tx)
-            started = await _find_or_create(_new_run(command, asked, source), tx)
+            started = await _find_or_create(_new_run(command, asked, source, not_before), tx)
             await _remember(started, source, tx)
             await _note_start(command, started, source, tx)
         await _announce(started, source, tx)
@@ -140,7 +142,7 @@ async def _remember(started: Started, source: Source, tx: StartTransaction) -> N
         await tx.inbox.answer(source.door.value, source.request_id, started.run.run_type, started.run.id)
 
 
-def _new_run(command: Start, asked: Asked, source: Source) -> NewRun:
+def _new_run(command: Start, asked: Asked, source: Source, not_before: datetime | None) -> NewRun:
     operation = asked.operation
     selector = asked.selector.model_dump(mode="json") if asked.selector else None
     return NewRun(
@@ -160,6 +162,7 @@ def _new_run(command: Start, asked: Asked, source: Source) -> NewRun:
         selector=selector,
         total=len(asked.item_ids) if asked.item_ids is not None else None,
         deadline_at=command.deadline_at,
+        not_before=not_before,
         metadata=asked.metadata,
     )
 
@@ -178,7 +181,8 @@ async def _find_or_create(new: NewRun, tx: StartTransaction) -> Started:
 async def _announce(started: Started, source: Source, tx: StartTransaction) -> None:
     if started.created:
         await tx.outbox.announce(started.run, EventKind.STATUS, causation_id=source.causation_id)
-        await tx.outbox.wake(started.run)
+        until = started.run.wait_until
+        await tx.outbox.wake(started.run, delay=until - datetime.now(UTC) if until else None)
     elif source.causation_id is not None:  # who published a command learns the run's id from an event only
         await tx.outbox.announce(started.run, EventKind.REUSED, causation_id=source.causation_id)
 

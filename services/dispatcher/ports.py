@@ -11,7 +11,7 @@ from shared.domain.runs import RunType
 from shared.front_door import DueRun, RunListRepository, SelectionRepository, TenantRepository
 from shared.persistence.archives import SqlArchives
 from shared.persistence.maintenance import Bounds, Need
-from shared.ports import BackupItem, BackupSet, PolicyRecord, RunRecord, Transaction
+from shared.ports import BackupItem, BackupSet, PolicyRecord, RunRecord, SlotLimits, Transaction
 
 
 class StartTransaction(Transaction, Protocol):
@@ -146,8 +146,21 @@ class RunsInNeed(Protocol):
         ...
 
 
+class Turns(Protocol):
+    """Who takes a free slot next."""
+
+    async def give(self, limits: SlotLimits) -> Sequence[RunRecord]:
+        """Give every free slot to the run that has waited longest for one; the caller wakes the runs returned."""
+        ...
+
+
 class SweepTransaction(Transaction, Protocol):
     """A transaction in which the sweeper works."""
+
+    @property
+    def turns(self) -> Turns:
+        """Who takes a free slot next."""
+        ...
 
     @property
     def in_need(self) -> RunsInNeed:
@@ -168,4 +181,8 @@ class Maintenance(Protocol):
 
     async def find(self) -> Mapping[Need, Sequence[DueRun]]:
         """Return a bounded batch of each kind."""
+        ...
+
+    async def forget_inbox(self) -> int:
+        """Delete a bounded batch of inbox rows that are too old to matter; return how many."""
         ...

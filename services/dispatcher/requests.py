@@ -43,7 +43,10 @@ class StartBody(EdgeModel):
     )
     selector: SelectorBody | None = Field(default=None, description="selection by rule, instead of item_ids")
     lane: Lane | None = Field(default=None, description="the queue to wait in; the operation has a default")
-    deadline_at: AwareDatetime | None = Field(default=None, description="past it the run fails")
+    deadline_at: AwareDatetime | None = Field(
+        default=None, description="in the future; past it the run fails, whether it waited or worked"
+    )
+    not_before: AwareDatetime | None = Field(default=None, description="until then the run waits")
 
     @model_validator(mode="after")
     def _one_selection(self) -> "StartBody":

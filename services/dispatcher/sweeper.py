@@ -77,6 +77,7 @@ class Sweeper:
                 else:
                     done += count
                     self._metrics.swept.labels(need.value).inc(count)
+        await self._maintenance.forget_inbox()
         if trouble is not None:
             raise trouble
         return done
@@ -84,11 +85,13 @@ class Sweeper:
     async def _look_after(self, tenant_id: UUID, run_type: RunType, run_ids: Sequence[UUID], need: Need) -> int:
         async with self._uow.begin(tenant_id) as tx:
             runs = await tx.in_need.take(run_type, run_ids, need, self._bounds)
+            if runs and need.is_for_a_slot:
+                runs = await tx.turns.give(self._bounds.limits)
             for run in runs:
-                if need is Need.WAKE_UP:
-                    await tx.outbox.wake(run)
-                else:
+                if need in _ENDINGS:
                     await _end(run, _ENDINGS[need], tx)
+                else:
+                    await tx.outbox.wake(run)
         for run in runs:
             log.info("sweeper.acted", need=need.value, run_id=str(run.id), operation=run.operation)
         return len(runs)

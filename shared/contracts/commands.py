@@ -40,13 +40,15 @@ class Start(Contract):
     initiator_id: UUID | None = Field(default=None, description="the user to notify; None for systems")
     lane: Lane | None = None
     deadline_at: datetime | None = Field(default=None, description="with a time zone; past it the run fails")
+    not_before: datetime | None = Field(default=None, description="with a time zone; until then the run waits")
 
     @model_validator(mode="after")
     def _one_selection(self) -> "Start":
         if self.item_ids is not None and self.selector is not None:
             raise ValueError("give item_ids or selector, not both")
-        if self.deadline_at is not None and self.deadline_at.tzinfo is None:
-            raise ValueError("deadline_at needs a time zone")
+        for name, moment in (("deadline_at", self.deadline_at), ("not_before", self.not_before)):
+            if moment is not None and moment.tzinfo is None:
+                raise ValueError(f"{name} needs a time zone")
         return self
 
 

@@ -78,6 +78,8 @@ class Engine:
             )
             if isinstance(acquired, Refusal):
                 _log.debug("lease.refused", run_id=str(wake_up.run_id), reason=acquired.reason)
+                if acquired.reason == WaitReason.PAUSED:
+                    await self._give_turns(tx)
                 return
             lease, run = acquired
             authority = await tx.authority.of(run)
@@ -204,7 +206,7 @@ class Engine:
             run = await tx.ledger.finish(lease, ending)
             await tx.outbox.announce(run, EventKind.STATUS)
             await tx.audit.add(_end_of(run))
-            await _wake_next(tx, run)
+            await self._give_turns(tx)
         reached("after_finish")
 
     async def _release(self, slice_: RunSlice, reason: WaitReason | None, wait: timedelta | None) -> None:
@@ -213,16 +215,15 @@ class Engine:
                 wait = await tx.ledger.next_due(slice_.lease)
                 reason = WaitReason.RETRY_IN if wait else None
             run = await tx.ledger.release(slice_.lease, reason=reason, wait=wait)
-            await tx.outbox.wake(run, delay=wait)
-            await _wake_next(tx, run)
+            if wait:
+                await tx.outbox.wake(run, delay=wait)
+            await self._give_turns(tx)
         reached("after_release")
 
-
-async def _wake_next(tx: EngineTransaction, run: RunRecord) -> None:
-    """Whoever frees a slot wakes the run that has waited longest for one."""
-    waiting = await tx.ledger.next_waiting(writes=run.writes)
-    if waiting is not None:
-        await tx.outbox.wake(waiting)
+    async def _give_turns(self, tx: EngineTransaction) -> None:
+        """Whoever frees a slot wakes the run that has waited longest for one; it may be the same run again."""
+        for run in await tx.turns.give(self._settings.limits):
+            await tx.outbox.wake(run)
 
 
 def _wait_before_listing(error: TransientError) -> tuple[WaitReason, timedelta]:

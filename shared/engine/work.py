@@ -87,6 +87,11 @@ class EngineTransaction(Transaction, Protocol):
         ...
 
     @property
+    def turns(self) -> Any:  # noqa: ANN401  `shared.persistence.turns.SqlTurns` or its fake
+        """Whose turn it is to take a free slot."""
+        ...
+
+    @property
     def authority(self) -> Any:  # noqa: ANN401  `shared.persistence.authority.SqlAuthority` or its fake
         """Tenant and initiator, read again at execution."""
         ...

@@ -1,17 +1,18 @@
 """Who may work a run: leases by the database's clock, with an epoch that fences off whoever held it before."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, text, union_all, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.domain.runs import Lane, RunStatus, RunType, WaitReason
 from shared.persistence.database import translated
 from shared.persistence.run_rows import ACTIVE_WORDS, RUN_TABLES, RunTable, run_record
+from shared.persistence.turns import SqlTurns
 from shared.ports import Lease, Refusal, RunRecord, SlotLimits
 
 _NOW = func.clock_timestamp()
@@ -30,22 +31,20 @@ class SqlLeases:
         """Work inside `connection`'s transaction."""
         self._connection = connection
         self._tenant_id = tenant_id
+        self._turns = SqlTurns(connection, tenant_id)
 
     async def acquire(
         self, run_type: RunType, run_id: UUID, *, owner: str, wake_up_id: UUID, ttl: timedelta, limits: SlotLimits
     ) -> tuple[Lease, RunRecord] | Refusal:
-        """Take the lease if the run is active, free (or held under this very wake-up) and the tenant has a slot.
+        """Take the lease if the run is active, due, free (or held under this very wake-up) and the tenant has a slot.
 
         A wake-up that is redelivered carries the id under which its dead holder took the lease, so it need not wait for
-        the lease to lapse. Without a slot the run says `tenant_cap`. Concurrent callers of a tenant take turns.
+        the lease to lapse. A run that may not start now says why (`tenant_cap`, `paused`) and keeps its place.
         """
         asked_at = time.monotonic()
-        await self._connection.execute(
-            text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant, 0))"), {"tenant": str(self._tenant_id)}
-        )
         table = RUN_TABLES[run_type]
         statement = (
-            select(*table.columns(), table.runs.c.lease_until > _NOW, table.runs.c.lease_wake_up)
+            select(*table.columns(), table.runs.c.lease_until > _NOW, table.runs.c.wait_until > _NOW)
             .where(self._is(table, run_id))
             .with_for_update()
         )
@@ -55,51 +54,33 @@ class SqlLeases:
         values = dict(row._mapping)  # noqa: SLF001  SQLAlchemy's public way to read a row by name
         if values["status"] not in ACTIVE_WORDS:
             return Refusal("finished")
-        is_leased = bool(row[-2])
+        is_leased, is_early = bool(row[-2]), bool(row[-1])
         if is_leased and values["lease_wake_up"] != wake_up_id:
             return Refusal("held")
-        if not await self._has_slot(run_id, writes=values["writes"], lane=Lane(values["lane"]), limits=limits):
-            await self._wait_for_slot(table, run_id)
-            return Refusal("tenant_cap")
+        if is_early and values["wait_reason"] == WaitReason.SCHEDULED.value:
+            return Refusal("scheduled")
+        refusal = await self._may_not_start(values, limits)
+        if refusal is not None:
+            await self._wait(table, run_id, refusal)
+            return Refusal(refusal.value)
         record = await self._take(table, run_id, owner, wake_up_id, ttl)
         lease = Lease(self._tenant_id, run_type, run_id, owner, record.lease_epoch, ttl, trusted_until(asked_at, ttl))
         return lease, record
 
-    async def next_waiting(self, *, writes: bool) -> RunRecord | None:
-        """Return the tenant's run that has waited longest for a slot of this kind."""
-        for table in RUN_TABLES.values():
-            statement = (
-                select(*table.columns())
-                .where(table.runs.c.tenant_id == self._tenant_id, table.runs.c.writes == writes)
-                .where(table.runs.c.wait_reason == WaitReason.TENANT_CAP.value)
-                .order_by(table.runs.c.woken_at)
-                .limit(1)
-            )
-            row = (await self._connection.execute(statement)).mappings().first()
-            if row:
-                return run_record(table, dict(row))
-        return None
+    async def _may_not_start(self, values: Mapping[str, Any], limits: SlotLimits) -> WaitReason | None:
+        await self._turns.lock()
+        # A run that is to end needs no operation that may run: whoever takes it up ends it at once.
+        if values["abort_requested_at"] is None and await self._turns.is_paused(values["operation"]):
+            return WaitReason.PAUSED
+        taken = await self._turns.taken(but=values["id"])
+        has_room = taken.leaves_room(limits, writes=values["writes"], lane=Lane(values["lane"]))
+        return None if has_room else WaitReason.TENANT_CAP
 
-    async def _has_slot(self, run_id: UUID, *, writes: bool, lane: Lane, limits: SlotLimits) -> bool:
-        leased = union_all(
-            *(
-                select(other.runs.c.id.label("id"), other.runs.c.writes.label("writes")).where(
-                    other.runs.c.tenant_id == self._tenant_id, other.runs.c.lease_until > _NOW
-                )
-                for other in RUN_TABLES.values()
-            )
-        ).subquery()
-        statement = select(func.count()).where(leased.c.writes == writes, leased.c.id != run_id)
-        taken = await self._connection.scalar(statement) or 0
-        if writes:
-            return taken < limits.writing
-        return taken < (limits.reading_background if lane is Lane.BACKGROUND else limits.reading)
-
-    async def _wait_for_slot(self, table: RunTable, run_id: UUID) -> None:
+    async def _wait(self, table: RunTable, run_id: UUID, reason: WaitReason) -> None:
         await self._connection.execute(
             update(table.runs)
             .where(self._is(table, run_id))
-            .values(wait_reason=WaitReason.TENANT_CAP.value, wait_until=None, woken_at=_NOW)
+            .values(wait_reason=reason.value, wait_until=None, woken_at=_NOW, turn_until=None, **lease_columns())
         )
 
     async def _take(self, table: RunTable, run_id: UUID, owner: str, wake_up_id: UUID, ttl: timedelta) -> RunRecord:
@@ -113,6 +94,7 @@ class SqlLeases:
                 lease_epoch=runs.lease_epoch + 1,
                 lease_until=_NOW + ttl,
                 attempt=runs.attempt + 1,
+                turn_until=None,
                 wait_reason=None,
                 wait_until=None,
             )

@@ -179,13 +179,18 @@ class SqlLedger(SqlLeases):
     async def release(
         self, lease: Lease, *, reason: WaitReason | None = None, wait: timedelta | None = None
     ) -> RunRecord:
-        """Give the lease back; the run goes on when its next wake-up arrives."""
+        """Give the lease back: the run goes on when its next wake-up arrives.
+
+        Without a wait it queues up behind the tenant's other runs (`tenant_cap`) until it is given its next turn.
+        """
+        due = _NOW + (wait or timedelta())
         return await self._update_run(
             lease,
             **lease_columns(),
-            wait_reason=reason.value if reason else None,
-            wait_until=_NOW + wait if wait else None,
-            woken_at=_NOW + (wait or timedelta()),
+            wait_reason=(reason if wait and reason else WaitReason.TENANT_CAP).value,
+            wait_until=due if wait else None,
+            woken_at=due,
+            waiting_since=due,
         )
 
     async def finish(self, lease: Lease, ending: Ending) -> RunRecord:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.contracts.events import MAX_RECIPIENTS
 from shared.domain.errors import safe_context
-from shared.domain.runs import RunStatus, RunType
+from shared.domain.runs import RunStatus, RunType, WaitReason
 from shared.persistence.items import close_open_items
 from shared.persistence.run_rows import ACTIVE_WORDS, RUN_TABLES, RunTable, run_record
 from shared.persistence.tables import JSONB, bulk_operation_runs, restore_runs, run_watchers
@@ -45,10 +45,15 @@ class SqlRuns:
         return run_record(table, dict(row)) if row else None
 
     async def find_active(self, run_type: RunType, idempotency_key: str) -> RunRecord | None:
-        """Return the active run of this identity."""
+        """Return the active run of this identity; it does not end before this transaction does.
+
+        Whoever joins it now is told of its end: the end reads the watchers after this commit.
+        """
         table = RUN_TABLES[run_type]
-        statement = self._select(table).where(
-            table.runs.c.idempotency_key == idempotency_key, table.runs.c.status.in_(ACTIVE_WORDS)
+        statement = (
+            self._select(table)
+            .where(table.runs.c.idempotency_key == idempotency_key, table.runs.c.status.in_(ACTIVE_WORDS))
+            .with_for_update(key_share=True)
         )
         row = (await self._connection.execute(statement)).mappings().first()
         return run_record(table, dict(row)) if row else None
@@ -142,6 +147,7 @@ def ending_values(table: RunTable, ending: Ending) -> dict[str, Any]:
         "lease_owner": None,
         "lease_until": None,
         "lease_wake_up": None,
+        "turn_until": None,
         "lease_epoch": runs.lease_epoch + 1,
         "wait_reason": None,
         "wait_until": None,
@@ -160,10 +166,15 @@ def ending_values(table: RunTable, ending: Ending) -> dict[str, Any]:
 
 
 def _shared_values(run: NewRun) -> dict[str, Any]:
+    later = {"wait_reason": WaitReason.SCHEDULED.value, "wait_until": run.not_before} if run.not_before else {}
+    due = run.not_before or _NOW
     return {
         "id": run.id,
         "tenant_id": run.tenant_id,
         "operation": run.operation,
+        "woken_at": due,
+        "waiting_since": due,
+        **later,
         "status": RunStatus.QUEUED.value,
         "idempotency_key": run.idempotency_key,
         "requested_by": run.requested_by,

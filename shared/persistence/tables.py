@@ -12,6 +12,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -29,8 +30,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import UUID
 
-from shared.domain.items import ItemState, Outcome
 from shared.domain.dead_messages import Resolution
+from shared.domain.items import ItemState, Outcome
 from shared.domain.operations import Role
 from shared.domain.runs import ACTIVE, Lane, RunStatus, RunType, WaitReason
 
@@ -219,6 +220,8 @@ def _orchestration(finished: str) -> list[Column[object] | CheckConstraint]:
         Column("lease_epoch", BigInteger, nullable=False, server_default="0"),
         Column("lease_until", DateTime(timezone=True)),
         Column("woken_at", DateTime(timezone=True), nullable=False, server_default=_NOW),  # last wake-up was due
+        Column("waiting_since", DateTime(timezone=True), nullable=False, server_default=_NOW),  # for its next turn
+        Column("turn_until", DateTime(timezone=True)),  # given a slot, not taken up yet
         Column("wait_reason", Text),
         Column("wait_until", DateTime(timezone=True)),
         Column("expanded_at", DateTime(timezone=True)),  # the item rows exist
@@ -257,14 +260,19 @@ def _run_indexes(table: str, finished: str) -> list[Index]:
             postgresql_where=text(f"status IN ({_ACTIVE_WORDS})"),
         ),
         Index(f"ix_{table}_newest", "tenant_id", text("created_at DESC"), text("id DESC")),
-        Index(f"ix_{table}_leased", "tenant_id", postgresql_where=text("lease_until IS NOT NULL")),
+        Index(
+            f"ix_{table}_leased",
+            "tenant_id",
+            postgresql_where=text("lease_until IS NOT NULL OR turn_until IS NOT NULL"),
+        ),
         Index(f"ix_{table}_active", "woken_at", postgresql_where=text(f"status IN ({_ACTIVE_WORDS})")),
         Index(
             f"ix_{table}_waiting",
             "tenant_id",
-            "woken_at",
+            "waiting_since",
             postgresql_where=text("wait_reason = 'tenant_cap'"),
         ),
+        Index(f"ix_{table}_paused", "woken_at", postgresql_where=text("wait_reason = 'paused'")),
         Index(f"ix_{table}_finished", finished, postgresql_where=text(f"{finished} IS NOT NULL")),
     ]
 
@@ -445,6 +453,27 @@ outbox = Table(
     Column("refused_code", Text),  # the broker refuses it for good; kept as evidence
     _created(),
     Index("ix_outbox_due", "available_at", "id", postgresql_where=text("refused_code IS NULL")),
+    Index("ix_outbox_refused", "tenant_id", "correlation_id", postgresql_where=text("refused_code IS NOT NULL")),
+)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    _tenant(),
+    Column("operation", Text, nullable=False),  # `*` stands for every operation
+    Column("reason", Text, nullable=False),
+    Column("paused_by", Text, nullable=False),
+    _created(),
+    PrimaryKeyConstraint("tenant_id", "operation"),
+)
+
+paused_operations = Table(  # for all tenants
+    "paused_operations",
+    metadata,
+    Column("operation", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("paused_by", Text, nullable=False),
+    _created(),
 )
 
 inbox = Table(
@@ -459,6 +488,30 @@ inbox = Table(
     Column("processed_at", DateTime(timezone=True), nullable=False, server_default=_NOW),
     PrimaryKeyConstraint("tenant_id", "consumer", "message_id"),
     Index("ix_inbox_processed_at", "processed_at"),
+)
+
+dead_messages = Table(
+    "dead_messages",
+    metadata,
+    _tenant(),
+    Column("queue", Text, nullable=False),  # where the message waits: `restore.dead`, `bulk.parked`, `unrouted`
+    Column("message_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("service", Text),  # that failed on it or cannot read it
+    Column("run_type", Text),
+    Column("run_id", UUID(as_uuid=True)),
+    Column("code", Text, nullable=False),
+    Column("first_failed_at", DateTime(timezone=True)),
+    Column("seen_at", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    Column("resolved_at", DateTime(timezone=True)),
+    Column("resolution", Text),
+    PrimaryKeyConstraint("tenant_id", "queue", "message_id"),
+    _one_of("run_type", RunType),
+    _one_of("resolution", Resolution),
+    CheckConstraint("(run_type IS NULL) = (run_id IS NULL)", name="run_is_whole"),
+    CheckConstraint("(resolved_at IS NULL) = (resolution IS NULL)", name="resolution_is_whole"),
+    Index("ix_dead_messages_run_id", "tenant_id", "run_id"),
+    Index("ix_dead_messages_waiting", "queue", postgresql_where=text("resolved_at IS NULL")),
 )
 
 archives = Table(
@@ -490,29 +543,20 @@ archive_chunks = Table(
     # The chunks come before the archive's own row, which is written last and only when they are complete.
     ForeignKeyConstraint(
         ["tenant_id", "archive_id"], ["bulk_operation_runs.tenant_id", "bulk_operation_runs.id"], ondelete="CASCADE"
-dead_messages = Table(
-    "dead_messages",
-    metadata,
-    _tenant(),
-    Column("queue", Text, nullable=False),  # where the message waits: `restore.dead`, `bulk.parked`, `unrouted`
-    Column("message_id", Text, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("service", Text),  # that failed on it or cannot read it
-    Column("run_type", Text),
-    Column("run_id", UUID(as_uuid=True)),
-    Column("code", Text, nullable=False),
-    Column("first_failed_at", DateTime(timezone=True)),
-    Column("seen_at", DateTime(timezone=True), nullable=False, server_default=_NOW),
-    Column("resolved_at", DateTime(timezone=True)),
-    Column("resolution", Text),
-    PrimaryKeyConstraint("tenant_id", "queue", "message_id"),
-    _one_of("run_type", RunType),
-    _one_of("resolution", Resolution),
-    CheckConstraint("(run_type IS NULL) = (run_id IS NULL)", name="run_is_whole"),
-    CheckConstraint("(resolved_at IS NULL) = (resolution IS NULL)", name="resolution_is_whole"),
-    Index("ix_dead_messages_run_id", "tenant_id", "run_id"),
-    Index("ix_dead_messages_waiting", "queue", postgresql_where=text("resolved_at IS NULL")),
+    ),
 )
 
-    ),
+throttle_budgets = Table(
+    "throttle_budgets",  # the law of these columns: shared.domain.budget
+    metadata,
+    _tenant(),
+    Column("throttle_class", Text, nullable=False),
+    Column("factor", Double, nullable=False, server_default="1"),
+    Column("blocked_until", DateTime(timezone=True), nullable=False, server_default=text("'1970-01-01 00:00:00+00'")),
+    Column("strikes", Integer, nullable=False, server_default="0"),
+    Column("last_number", BigInteger, nullable=False, server_default="0"),
+    Column("blocks", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    PrimaryKeyConstraint("tenant_id", "throttle_class"),
+    CheckConstraint("factor > 0 AND factor <= 1", name="factor"),
 )

@@ -18,6 +18,7 @@ from shared.persistence.ledger import SqlLedger
 from shared.persistence.maintenance import SqlRunsInNeed
 from shared.persistence.notifications import SqlNotifications
 from shared.persistence.outbox import OutboxHints, SqlOutbox
+from shared.persistence.pauses import SqlPauses
 from shared.persistence.policies import SqlPolicies
 from shared.persistence.refusals import SqlRefusals
 from shared.persistence.restores import SqlRestores
@@ -26,6 +27,7 @@ from shared.persistence.runs import SqlRuns
 from shared.persistence.selections import SqlSelections
 from shared.persistence.snapshots import SqlSnapshots
 from shared.persistence.tenants import SqlTenants
+from shared.persistence.turns import SqlTurns
 
 
 class SqlTransaction:
@@ -42,6 +44,16 @@ class SqlTransaction:
     def ledger(self) -> SqlLedger:
         """What a lease's holder writes."""
         return SqlLedger(self.connection, self.tenant_id)
+
+    @cached_property
+    def turns(self) -> SqlTurns:
+        """Whose turn it is to take a free slot."""
+        return SqlTurns(self.connection, self.tenant_id)
+
+    @cached_property
+    def pauses(self) -> SqlPauses:
+        """What is paused for the tenant."""
+        return SqlPauses(self.connection, self.tenant_id)
 
     @cached_property
     def inbox(self) -> SqlInbox:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from shared.contracts.events import MAX_RECIPIENTS, EventKind
 from shared.domain.operations import Role, Target
-from shared.domain.runs import Counts, RunStatus, RunType
+from shared.domain.runs import Counts, RunStatus, RunType, WaitReason
 from shared.front_door import Tenant
 from shared.ports import AuditEntry, Ending, NewRun, RunRecord, Seen
 from shared.runtime.ids import new_id
@@ -52,6 +52,8 @@ class FakeRuns:
             shared["target_id"] = None
         else:
             shared |= {"backup_set_id": None, "preview_run_id": None}
+        if not_before := shared.pop("not_before"):
+            shared |= {"wait_reason": WaitReason.SCHEDULED, "wait_until": not_before}
         record = RunRecord(
             **(shared | {"item_ids": None}),
             status=RunStatus.QUEUED,

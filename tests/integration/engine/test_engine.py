@@ -282,9 +282,9 @@ async def test_an_abort_stops_between_two_items_and_claims_no_rollback(world: La
         return await captured(item)
 
     work = ToyWork(500, until_seen)
-    await world.wake(world.worker(work, concurrency=1, lease_ttl=timedelta(milliseconds=900)), run)
+    renews_soon = {"concurrency": 1, "lease_ttl": timedelta(milliseconds=900)}
     while not (await world.get(run)).status.is_terminal:
-        await world.wake(world.worker(work), run)
+        await world.wake(world.worker(work, **renews_soon), run)
 
     ended = await world.get(run)
     assert ended.status is RunStatus.ABORTED

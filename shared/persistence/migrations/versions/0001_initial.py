@@ -95,6 +95,28 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_table(
+        "paused_operations",
+        sa.Column("operation", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("paused_by", sa.Text(), nullable=False),
+        sa.Column(
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+        ),
+        sa.PrimaryKeyConstraint("operation", name=op.f("pk_paused_operations")),
+    )
+    op.create_table(
+        "pauses",
+        sa.Column("tenant_id", sa.UUID(), nullable=False),
+        sa.Column("operation", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("paused_by", sa.Text(), nullable=False),
+        sa.Column(
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_pauses_tenant_id")),
+        sa.PrimaryKeyConstraint("tenant_id", "operation", name=op.f("pk_pauses")),
+    )
+    op.create_table(
         "inbox",
         sa.Column("consumer", sa.Text(), nullable=False),
         sa.Column("message_id", sa.Text(), nullable=False),
@@ -209,6 +231,13 @@ def upgrade() -> None:
         ["available_at", "id"],
         unique=False,
         postgresql_where=sa.text("refused_code IS NULL"),
+    )
+    op.create_index(
+        "ix_outbox_refused",
+        "outbox",
+        ["tenant_id", "correlation_id"],
+        unique=False,
+        postgresql_where=sa.text("refused_code IS NOT NULL"),
     )
     op.create_table(
         "snapshots",
@@ -347,6 +376,10 @@ def upgrade() -> None:
         sa.Column("lease_epoch", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("woken_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column(
+            "waiting_since", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+        ),
+        sa.Column("turn_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("wait_reason", sa.Text(), nullable=True),
         sa.Column("wait_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("expanded_at", sa.DateTime(timezone=True), nullable=True),
@@ -435,7 +468,7 @@ def upgrade() -> None:
         "bulk_operation_runs",
         ["tenant_id"],
         unique=False,
-        postgresql_where=sa.text("lease_until IS NOT NULL"),
+        postgresql_where=sa.text("lease_until IS NOT NULL OR turn_until IS NOT NULL"),
     )
     op.create_index(
         "ix_bulk_operation_runs_newest",
@@ -444,9 +477,16 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_index(
+        "ix_bulk_operation_runs_paused",
+        "bulk_operation_runs",
+        ["woken_at"],
+        unique=False,
+        postgresql_where=sa.text("wait_reason = 'paused'"),
+    )
+    op.create_index(
         "ix_bulk_operation_runs_waiting",
         "bulk_operation_runs",
-        ["tenant_id", "woken_at"],
+        ["tenant_id", "waiting_since"],
         unique=False,
         postgresql_where=sa.text("wait_reason = 'tenant_cap'"),
     )
@@ -489,6 +529,10 @@ def upgrade() -> None:
         sa.Column("lease_epoch", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("woken_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column(
+            "waiting_since", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+        ),
+        sa.Column("turn_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("wait_reason", sa.Text(), nullable=True),
         sa.Column("wait_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("expanded_at", sa.DateTime(timezone=True), nullable=True),
@@ -580,7 +624,7 @@ def upgrade() -> None:
         "restore_runs",
         ["tenant_id"],
         unique=False,
-        postgresql_where=sa.text("lease_until IS NOT NULL"),
+        postgresql_where=sa.text("lease_until IS NOT NULL OR turn_until IS NOT NULL"),
     )
     op.create_index(
         "ix_restore_runs_newest",
@@ -589,9 +633,16 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_index(
+        "ix_restore_runs_paused",
+        "restore_runs",
+        ["woken_at"],
+        unique=False,
+        postgresql_where=sa.text("wait_reason = 'paused'"),
+    )
+    op.create_index(
         "ix_restore_runs_waiting",
         "restore_runs",
-        ["tenant_id", "woken_at"],
+        ["tenant_id", "waiting_since"],
         unique=False,
         postgresql_where=sa.text("wait_reason = 'tenant_cap'"),
     )
@@ -601,6 +652,39 @@ def upgrade() -> None:
         ["tenant_id", "idempotency_key"],
         unique=True,
         postgresql_where=sa.text("status IN ('queued', 'running')"),
+    )
+    op.create_table(
+        "dead_messages",
+        sa.Column("tenant_id", sa.UUID(), nullable=False),
+        sa.Column("queue", sa.Text(), nullable=False),
+        sa.Column("message_id", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("service", sa.Text(), nullable=True),
+        sa.Column("run_type", sa.Text(), nullable=True),
+        sa.Column("run_id", sa.UUID(), nullable=True),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("first_failed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("seen_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("resolved_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("resolution", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "resolution IN ('dropped', 'gone', 'parked', 'replayed')", name=op.f("ck_dead_messages_resolution")
+        ),
+        sa.CheckConstraint("run_type IN ('bulk_operation_run', 'restore_run')", name=op.f("ck_dead_messages_run_type")),
+        sa.CheckConstraint("(run_type IS NULL) = (run_id IS NULL)", name=op.f("ck_dead_messages_run_is_whole")),
+        sa.CheckConstraint(
+            "(resolved_at IS NULL) = (resolution IS NULL)", name=op.f("ck_dead_messages_resolution_is_whole")
+        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_dead_messages_tenant_id")),
+        sa.PrimaryKeyConstraint("tenant_id", "queue", "message_id", name=op.f("pk_dead_messages")),
+    )
+    op.create_index("ix_dead_messages_run_id", "dead_messages", ["tenant_id", "run_id"], unique=False)
+    op.create_index(
+        "ix_dead_messages_waiting",
+        "dead_messages",
+        ["queue"],
+        unique=False,
+        postgresql_where=sa.text("resolved_at IS NULL"),
     )
     op.create_table(
         "archives",
@@ -653,39 +737,6 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("state <> 'intent'", name=op.f("ck_bulk_operation_run_items_bulk_items_never_write")),
         sa.CheckConstraint(
-    op.create_table(
-        "dead_messages",
-        sa.Column("tenant_id", sa.UUID(), nullable=False),
-        sa.Column("queue", sa.Text(), nullable=False),
-        sa.Column("message_id", sa.Text(), nullable=False),
-        sa.Column("type", sa.Text(), nullable=False),
-        sa.Column("service", sa.Text(), nullable=True),
-        sa.Column("run_type", sa.Text(), nullable=True),
-        sa.Column("run_id", sa.UUID(), nullable=True),
-        sa.Column("code", sa.Text(), nullable=False),
-        sa.Column("first_failed_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("seen_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
-        sa.Column("resolved_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("resolution", sa.Text(), nullable=True),
-        sa.CheckConstraint(
-            "resolution IN ('dropped', 'gone', 'parked', 'replayed')", name=op.f("ck_dead_messages_resolution")
-        ),
-        sa.CheckConstraint("run_type IN ('bulk_operation_run', 'restore_run')", name=op.f("ck_dead_messages_run_type")),
-        sa.CheckConstraint("(run_type IS NULL) = (run_id IS NULL)", name=op.f("ck_dead_messages_run_is_whole")),
-        sa.CheckConstraint(
-            "(resolved_at IS NULL) = (resolution IS NULL)", name=op.f("ck_dead_messages_resolution_is_whole")
-        ),
-        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_dead_messages_tenant_id")),
-        sa.PrimaryKeyConstraint("tenant_id", "queue", "message_id", name=op.f("pk_dead_messages")),
-    )
-    op.create_index("ix_dead_messages_run_id", "dead_messages", ["tenant_id", "run_id"], unique=False)
-    op.create_index(
-        "ix_dead_messages_waiting",
-        "dead_messages",
-        ["queue"],
-        unique=False,
-        postgresql_where=sa.text("resolved_at IS NULL"),
-    )
             "state IN ('failed', 'intent', 'pending', 'skipped', 'succeeded', 'unknown')",
             name=op.f("ck_bulk_operation_run_items_state"),
         ),
@@ -784,11 +835,38 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_archive_chunks_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "archive_id", "sequence", name=op.f("pk_archive_chunks")),
     )
+    op.create_table(
+        "throttle_budgets",
+        sa.Column("tenant_id", sa.UUID(), nullable=False),
+        sa.Column("throttle_class", sa.Text(), nullable=False),
+        sa.Column("factor", sa.Double(), server_default="1", nullable=False),
+        sa.Column(
+            "blocked_until",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("'1970-01-01 00:00:00+00'"),
+            nullable=False,
+        ),
+        sa.Column("strikes", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("last_number", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column(
+            "blocks",
+            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
+            server_default=sa.text("'[]'"),
+            nullable=False,
+        ),
+        sa.Column(
+            "updated_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+        ),
+        sa.CheckConstraint("factor > 0 AND factor <= 1", name=op.f("ck_throttle_budgets_factor")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_throttle_budgets_tenant_id")),
+        sa.PrimaryKeyConstraint("tenant_id", "throttle_class", name=op.f("pk_throttle_budgets")),
+    )
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
+    op.drop_table("throttle_budgets")
     op.drop_table("archive_chunks")
     op.drop_index(
         "ix_restore_run_items_open",
@@ -804,6 +882,11 @@ def downgrade() -> None:
     op.drop_table("bulk_operation_run_items")
     op.drop_table("archives")
     op.drop_index(
+        "ix_dead_messages_waiting", table_name="dead_messages", postgresql_where=sa.text("resolved_at IS NULL")
+    )
+    op.drop_index("ix_dead_messages_run_id", table_name="dead_messages")
+    op.drop_table("dead_messages")
+    op.drop_index(
         "uq_restore_runs_active_identity",
         table_name="restore_runs",
         postgresql_where=sa.text("status IN ('queued', 'running')"),
@@ -813,7 +896,9 @@ def downgrade() -> None:
     )
     op.drop_index("ix_restore_runs_newest", table_name="restore_runs")
     op.drop_index(
-        "ix_restore_runs_leased", table_name="restore_runs", postgresql_where=sa.text("lease_until IS NOT NULL")
+        "ix_restore_runs_leased",
+        table_name="restore_runs",
+        postgresql_where=sa.text("lease_until IS NOT NULL OR turn_until IS NOT NULL"),
     )
     op.drop_index(
         "ix_restore_runs_finished", table_name="restore_runs", postgresql_where=sa.text("completed_at IS NOT NULL")
@@ -836,7 +921,7 @@ def downgrade() -> None:
     op.drop_index(
         "ix_bulk_operation_runs_leased",
         table_name="bulk_operation_runs",
-        postgresql_where=sa.text("lease_until IS NOT NULL"),
+        postgresql_where=sa.text("lease_until IS NOT NULL OR turn_until IS NOT NULL"),
     )
     op.drop_index(
         "ix_bulk_operation_runs_finished",
@@ -866,6 +951,8 @@ def downgrade() -> None:
     op.drop_table("memberships")
     op.drop_index("ix_inbox_processed_at", table_name="inbox")
     op.drop_table("inbox")
+    op.drop_table("pauses")
+    op.drop_table("paused_operations")
     op.drop_index("ix_backup_sets_newest", table_name="backup_sets")
     op.drop_table("backup_sets")
     op.drop_index("ix_audit_logs_target", table_name="audit_logs")
@@ -873,8 +960,3 @@ def downgrade() -> None:
     op.drop_table("users")
     op.drop_table("tenants")
     # ### end Alembic commands ###
-    op.drop_index(
-        "ix_dead_messages_waiting", table_name="dead_messages", postgresql_where=sa.text("resolved_at IS NULL")
-    )
-    op.drop_index("ix_dead_messages_run_id", table_name="dead_messages")
-    op.drop_table("dead_messages")

@@ -1,0 +1,167 @@
+"""Whose turn it is: which of a tenant's waiting runs gets a free slot, and which of them may run at all.
+
+Whoever decides holds the tenant's lock, so that slots are never promised twice. Lock order: a run's own row first, then
+the tenant's lock, then other rows only if they are free (`SKIP LOCKED`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, exists, func, literal, or_, select, text, union_all, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.domain.pauses import EVERYTHING
+from shared.domain.runs import Lane, WaitReason
+from shared.persistence.run_rows import ACTIVE_WORDS, RUN_TABLES, RunTable, run_record
+from shared.persistence.tables import paused_operations, pauses
+from shared.ports import RunRecord, SlotLimits
+
+_NOW = func.clock_timestamp()
+# A run that was given its turn keeps the slot this long until a worker takes it up. Then others may have it: a run
+# whose worker is missing does not hold up the rest of its tenant.
+KEPT_FOR = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Slots of one tenant that are in use or promised."""
+
+    writing: int = 0
+    reading: int = 0
+    reading_background: int = 0
+
+    def with_one_more(self, *, writes: bool, lane: Lane) -> "Taken":
+        """Return the slots with one more run of this kind."""
+        if writes:
+            return replace(self, writing=self.writing + 1)
+        background = self.reading_background + (lane is Lane.BACKGROUND)
+        return replace(self, reading=self.reading + 1, reading_background=background)
+
+    def leaves_room(self, limits: SlotLimits, *, writes: bool, lane: Lane) -> bool:
+        """Tell whether a run of this kind may be worked beside those that are."""
+        if writes:
+            return self.writing < limits.writing
+        if lane is Lane.BACKGROUND and self.reading_background >= limits.reading_background:
+            return False
+        return self.reading < limits.reading
+
+
+class SqlTurns:
+    """Slots and pauses inside one tenant's transaction."""
+
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
+        """Work inside `connection`'s transaction."""
+        self._connection = connection
+        self._tenant_id = tenant_id
+
+    async def lock(self) -> None:
+        """Wait until nobody else decides about the tenant's turns; held to the end of the transaction."""
+        await self._connection.execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant, 0))"), {"tenant": str(self._tenant_id)}
+        )
+
+    async def taken(self, *, but: UUID | None = None) -> Taken:
+        """Count the tenant's live leases and promised turns, without those of the run `but`."""
+        busy = union_all(
+            *(
+                select(table.runs.c.id, table.runs.c.writes, table.runs.c.lane)
+                .where(table.runs.c.tenant_id == self._tenant_id)
+                .where(or_(table.runs.c.lease_until > _NOW, table.runs.c.turn_until > _NOW))
+                for table in RUN_TABLES.values()
+            )
+        ).subquery()
+        slots = Taken()
+        for row in await self._connection.execute(select(busy)):
+            if row.id != but:
+                slots = slots.with_one_more(writes=row.writes, lane=Lane(row.lane))
+        return slots
+
+    async def is_paused(self, operation: str) -> bool:
+        """Tell whether the operation is paused for the tenant or for all."""
+        words = (operation, EVERYTHING)
+        mine = exists().where(pauses.c.tenant_id == self._tenant_id, pauses.c.operation.in_(words))
+        everybody = exists().where(paused_operations.c.operation.in_(words))
+        return bool(await self._connection.scalar(select(or_(mine, everybody))))
+
+    async def give(self, limits: SlotLimits) -> Sequence[RunRecord]:
+        """Give every free slot to the run that has waited longest for one; the caller wakes the runs returned.
+
+        Until a worker takes such a run up, its slot counts as taken for `KEPT_FOR`.
+        """
+        await self.lock()
+        given: list[RunRecord] = []
+        while chosen := await self._choose(limits):
+            round_ = [run for table, ids in chosen if ids for run in await self._promise(table, ids)]
+            if not round_:
+                break
+            given += round_
+        return given
+
+    async def _choose(self, limits: SlotLimits) -> list[tuple[RunTable, list[UUID]]]:
+        slots = await self.taken()
+        kinds = [(True, Lane.BACKGROUND), (True, Lane.INTERACTIVE), (False, Lane.BACKGROUND), (False, Lane.INTERACTIVE)]
+        fitting = [kind for kind in kinds if slots.leaves_room(limits, writes=kind[0], lane=kind[1])]
+        if not fitting:
+            return []
+        chosen: dict[str, list[UUID]] = {table.runs.name: [] for table in RUN_TABLES.values()}
+        for row in await self._connection.execute(self._longest_waiting(fitting, limits)):
+            kind: dict[str, Any] = {"writes": row.writes, "lane": Lane(row.lane)}
+            if slots.leaves_room(limits, **kind):
+                slots = slots.with_one_more(**kind)
+                chosen[row.run_table].append(row.id)
+        found = [(table, chosen[table.runs.name]) for table in RUN_TABLES.values()]
+        return found if any(ids for _, ids in found) else []
+
+    def _longest_waiting(self, kinds: Sequence[tuple[bool, Lane]], limits: SlotLimits) -> Any:  # noqa: ANN401  a union
+        several = []
+        for table in RUN_TABLES.values():
+            runs = table.runs.c
+            fits = or_(*(and_(runs.writes == writes, runs.lane == lane.value) for writes, lane in kinds))
+            several.append(
+                select(
+                    literal(table.runs.name).label("run_table"), runs.id, runs.writes, runs.lane, runs.waiting_since
+                ).where(self._waits(table), fits, ~paused(table))
+            )
+        waiting = union_all(*several).subquery()
+        return select(waiting).order_by(waiting.c.waiting_since, waiting.c.id).limit(limits.writing + limits.reading)
+
+    async def _promise(self, table: RunTable, run_ids: Sequence[UUID]) -> list[RunRecord]:
+        runs = table.runs.c
+        free = (
+            select(runs.id)
+            .where(self._waits(table), runs.id.in_(run_ids))
+            .with_for_update(skip_locked=True)  # whoever has it locked is about to take it up
+            .cte("free")
+        )
+        statement = (
+            update(table.runs)
+            .where(runs.tenant_id == self._tenant_id, runs.id == free.c.id)
+            .values(wait_reason=None, woken_at=_NOW, turn_until=_NOW + KEPT_FOR)
+            .returning(*table.columns())
+        )
+        rows = await self._connection.execute(statement)
+        return [run_record(table, dict(row)) for row in rows.mappings()]
+
+    def _waits(self, table: RunTable) -> ColumnElement[bool]:
+        runs = table.runs.c
+        return and_(
+            runs.tenant_id == self._tenant_id,
+            runs.wait_reason == WaitReason.TENANT_CAP.value,
+            runs.status.in_(ACTIVE_WORDS),
+        )
+
+
+def paused(table: RunTable) -> ColumnElement[bool]:
+    """Match runs whose operation is paused, for their tenant or for all."""
+    runs = table.runs.c
+    mine = exists().where(
+        pauses.c.tenant_id == runs.tenant_id,
+        or_(pauses.c.operation == runs.operation, pauses.c.operation == EVERYTHING),
+    )
+    everybody = exists().where(
+        or_(paused_operations.c.operation == runs.operation, paused_operations.c.operation == EVERYTHING)
+    )
+    return or_(mine, everybody)
