@@ -1,20 +1,30 @@
 """Wires the restore worker. Start it with `faststream run --factory services.restore_worker.app:create_app`."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from services.restore_worker.operations import restore_works
 from services.restore_worker.settings import RestoreWorkerSettings
 from services.restore_worker.subscribers import subscribe
 from shared.connectors.factory import AllConnectors
+from shared.connectors.graph.pace import graph_limits
 from shared.contracts.names import ServiceName
+from shared.engine.budget import budgets_of
+from shared.engine.work import Work
 from shared.engine.worker import worker_application
 from shared.messaging.application import Application
+from shared.persistence.unit_of_work import SqlUnitOfWork
 
 
 def create_app(settings: RestoreWorkerSettings | None = None) -> Application:
     """Build the application; settings come from the environment unless given."""
     settings = settings or RestoreWorkerSettings()
-    grace, connectors = timedelta(seconds=settings.restore_intent_grace_seconds), AllConnectors()
-    return worker_application(
-        ServiceName.RESTORE, settings, lambda uow: restore_works(uow, connectors, intent_grace=grace), subscribe
+    grace = timedelta(seconds=settings.restore_intent_grace_seconds)
+    limits = graph_limits(
+        settings.graph_budget_share, writes=settings.graph_write_limit, requests=settings.graph_request_limit
     )
+
+    def works(uow: SqlUnitOfWork) -> Mapping[str, Work]:
+        return restore_works(uow, AllConnectors(budgets_of(uow, limits)), intent_grace=grace)
+
+    return worker_application(ServiceName.RESTORE, settings, works, subscribe)

@@ -3,7 +3,7 @@
 A preview is handed a `TenantReader`. It has no write method, so a preview cannot write, whatever its code does.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
@@ -88,6 +88,29 @@ class TenantWriter(TenantReader, Protocol):
     async def assign(self, policy_type: str, remote_id: str, assignments: Sequence[Json], tag: CallTag) -> None:
         """Replace the whole list of assignments."""
         ...
+
+
+class Pace(Protocol):
+    """Keeps the calls to one tenant's system within its limits. `classes` are the limits that a call counts towards."""
+
+    async def before(self, classes: Sequence[str], patience: float) -> None:
+        """Return when the call may be sent; `ThrottledError` when that takes longer than `patience` seconds."""
+        ...
+
+    async def refused(self, classes: Sequence[str], retry_after: float | None) -> float | None:
+        """Tell that the system asked to wait, and how long if it said so (seconds); return how long we shall."""
+        ...
+
+    async def failed(self, classes: Sequence[str]) -> None:
+        """Tell that a call got no proper answer."""
+        ...
+
+    def answered(self) -> None:
+        """Tell that a call got one."""
+        ...
+
+
+Paces: TypeAlias = Callable[[UUID], AbstractAsyncContextManager[Pace]]  # opened for a tenant and one slice of work
 
 
 class Connectors(Protocol):

@@ -52,6 +52,13 @@ class WorkerSettings(ConsumerSettings):
         default=30, ge=1, le=300, description="after which another worker may take a silent run over"
     )
     worker_pool_size: int = Field(default=12, ge=2, le=100, description="database connections for items")
+    graph_budget_share: float = Field(
+        default=0.95, gt=0, le=1, description="of the limits of each tenant's system, used by all workers together"
+    )
+    graph_write_limit: int = Field(
+        default=100, ge=1, le=100_000, description="writes that one tenant's Intune takes from one app in 20 seconds"
+    )
+    graph_request_limit: int = Field(default=1000, ge=1, le=1_000_000, description="requests of any kind, likewise")
 
 
 async def work_slice(wake_up: WakeUp, message_id: str, engine: Engine) -> None:

@@ -11,6 +11,7 @@ from shared.persistence.archives import SqlArchives
 from shared.persistence.audit import SqlAudit
 from shared.persistence.authority import SqlAuthority
 from shared.persistence.backups import SqlBackups
+from shared.persistence.budgets import SqlBudgets
 from shared.persistence.database import translated
 from shared.persistence.dead_messages import SqlDeadMessages
 from shared.persistence.inbox import SqlInbox
@@ -114,6 +115,11 @@ class SqlTransaction:
     def archives(self) -> SqlArchives:
         """Finished exports."""
         return SqlArchives(self.connection, self.tenant_id)
+
+    @cached_property
+    def budgets(self) -> SqlBudgets:
+        """What the tenant's system may still be asked."""
+        return SqlBudgets(self.connection, self.tenant_id)
 
     @cached_property
     def restores(self) -> SqlRestores:

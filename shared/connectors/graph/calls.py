@@ -4,7 +4,8 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -12,20 +13,37 @@ from uuid import uuid4
 import httpx
 
 from shared.connectors.graph.answers import Subject, bad_answer, error_of, json_object
+from shared.connectors.graph.pace import classes_of
 from shared.connectors.graph.settings import GraphSettings
 from shared.connectors.graph.tokens import TokenSource
-from shared.connectors.port import CallTag, Json
-from shared.domain.errors import PermanentError, SafeCode, TransientError
+from shared.connectors.port import CallTag, Json, Pace
+from shared.domain.errors import PermanentError, ReinstateError, SafeCode, ThrottledError, TransientError
+from shared.runtime.metrics import GRAPH_REQUESTS
 
 MOST_PAGES = 10_000
+PATIENCE = 2.0  # seconds that a call waits for its turn; longer, and its run gives the worker free
 PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request, and how long it may wait for its turn."""
+
+    verb: str
+    url: str
+    tag: CallTag
+    subject: Subject
+    content: Json | None = None
+    etag: str | None = None
+    patience: float = PATIENCE
 
 
 class ReadCalls:
     """GET one object or every page of a collection."""
 
-    def __init__(self, settings: GraphSettings, http: httpx.AsyncClient, tokens: TokenSource) -> None:
-        """Take an open client; whoever opened it closes it."""
+    def __init__(self, settings: GraphSettings, http: httpx.AsyncClient, tokens: TokenSource, pace: Pace) -> None:
+        """Take an open client; whoever opened it closes it. `pace` is asked before every request."""
+        self._pace = pace
         self._settings = settings
         self._http = http
         self._tokens = tokens
@@ -33,7 +51,7 @@ class ReadCalls:
 
     async def get(self, path: str, tag: CallTag, *, expand: str = "") -> tuple[Json, str | None]:
         """GET `path` under the API version; return the object and its ETag, if the answer has one."""
-        body, headers = await self._call("GET", self._url(path, expand), tag, Subject.OBJECT)
+        body, headers = await self._call(_Call("GET", self._url(path, expand), tag, Subject.OBJECT))
         found = json_object(body, Subject.OBJECT)
         etag = found.get("@odata.etag") or headers.get("etag")
         return found, etag if isinstance(etag, str) else None
@@ -54,7 +72,7 @@ class ReadCalls:
             if url in seen or len(seen) >= MOST_PAGES:
                 raise PermanentError(SafeCode.GRAPH_PAGING_BROKEN, reason="loop")
             seen.add(url)
-            body, _headers = await self._call("GET", url, tag, subject)
+            body, _headers = await self._call(_Call("GET", url, tag, subject))
             page = json_object(body, subject)
             for entry in _entries(page):
                 yield entry
@@ -75,45 +93,66 @@ class ReadCalls:
             raise PermanentError(SafeCode.GRAPH_PAGING_BROKEN, reason="foreign_link")
         return link
 
-    async def _call(
-        self, verb: str, url: str, tag: CallTag, subject: Subject, content: Json | None = None, etag: str | None = None
-    ) -> tuple[bytes, httpx.Headers]:
+    async def _call(self, call: "_Call") -> tuple[bytes, httpx.Headers]:
         """Send one request; on 401 once more with a fresh token, since a refused request was not performed."""
+        classes = classes_of(call.verb, call.url.removeprefix(self._root))
         try:
             async with asyncio.timeout(self._settings.total_timeout):
                 token = await self._tokens.token(self._http)
-                status, headers, body = await self._exchange(verb, url, _headers(tag, token, etag), subject, content)
+                status, headers, body = await self._exchange(call, classes, token)
                 if status == httpx.codes.UNAUTHORIZED:
                     token = await self._tokens.token(self._http, refused=token)
-                    status, headers, body = await self._exchange(
-                        verb, url, _headers(tag, token, etag), subject, content
-                    )
+                    status, headers, body = await self._exchange(call, classes, token)
         except (TimeoutError, httpx.HTTPError):
+            GRAPH_REQUESTS.labels("none").inc()
+            await self._pace.failed(classes)
             raise TransientError(SafeCode.GRAPH_UNAVAILABLE, reason="no_answer") from None
         except httpx.InvalidURL:
             raise PermanentError(SafeCode.GRAPH_BAD_REQUEST, reason="invalid_url") from None
         if not httpx.codes.is_success(status):
-            raise error_of(status, headers, body, subject)
+            raise await self._noted(error_of(status, headers, body, call.subject), classes)
+        self._pace.answered()
         return body, headers
 
-    async def _exchange(
-        self, verb: str, url: str, headers: dict[str, str], subject: Subject, content: Json | None
-    ) -> tuple[int, httpx.Headers, bytes]:
-        async with self._http.stream(verb, url, headers=headers, json=content) as answer:
+    async def _noted(self, error: ReinstateError, classes: Sequence[str]) -> ReinstateError:
+        """Tell the tenant's other workers of a refusal or an outage; return the error to raise."""
+        if isinstance(error, ThrottledError):
+            return ThrottledError(retry_after=await self._pace.refused(classes, error.retry_after))
+        if isinstance(error, TransientError):
+            await self._pace.failed(classes)
+        else:
+            self._pace.answered()
+        return error
+
+    async def _exchange(self, call: "_Call", classes: Sequence[str], token: str) -> tuple[int, httpx.Headers, bytes]:
+        await self._pace.before(classes, call.patience)
+        headers = _headers(call.tag, token, call.etag)
+        async with self._http.stream(call.verb, call.url, headers=headers, json=call.content) as answer:
+            GRAPH_REQUESTS.labels(f"{answer.status_code // 100}xx").inc()
             body = bytearray()
             async for chunk in answer.aiter_bytes():
                 body += chunk
                 if len(body) > self._settings.answer_limit:
-                    raise bad_answer(subject, reason="too_large", limit=self._settings.answer_limit)
+                    raise bad_answer(call.subject, reason="too_large", limit=self._settings.answer_limit)
             return answer.status_code, answer.headers, bytes(body)
 
 
 class WriteCalls(ReadCalls):
     """Adds what changes a tenant."""
 
-    async def send(self, verb: str, path: str, body: Json | None, tag: CallTag, etag: str | None = None) -> bytes:
+    async def send(
+        self,
+        verb: str,
+        path: str,
+        body: Json | None,
+        tag: CallTag,
+        *,
+        etag: str | None = None,
+        patience: float = PATIENCE,
+    ) -> bytes:
         """Send one write and return the answer's body as it came."""
-        content, _headers = await self._call(verb, self._url(path), tag, Subject.WRITE, body, etag)
+        call = _Call(verb, self._url(path), tag, Subject.WRITE, body, etag, patience)
+        content, _headers = await self._call(call)
         return content
 
 

@@ -1,10 +1,11 @@
 """Opens tenants that live behind Microsoft Graph."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import httpx
 
@@ -13,7 +14,7 @@ from shared.connectors.graph.reader import GraphReader
 from shared.connectors.graph.settings import LOOPBACK, GraphSettings
 from shared.connectors.graph.tokens import TokenSource
 from shared.connectors.graph.writer import GraphWriter
-from shared.connectors.port import TenantConnection
+from shared.connectors.port import Pace, Paces, TenantConnection
 
 MOST_CONNECTIONS = 8  # per tenant and slice; the service's own limits end sooner
 
@@ -21,26 +22,49 @@ MOST_CONNECTIONS = 8  # per tenant and slice; the service's own limits end soone
 class GraphConnectors:
     """Implements `Connectors`. Tokens outlive a slice, connections do not. Belongs to one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, paces: Paces | None = None) -> None:
         """Start with no tokens."""
+        self._paces = paces or _unpaced
         self._tokens: dict[GraphSettings, TokenSource] = {}
 
     @asynccontextmanager
     async def reader(self, connection: TenantConnection) -> AsyncIterator[GraphReader]:
         """Open it for reading only; `RunFatalError(TENANT_CONNECTION_INVALID)` if its settings cannot be right."""
         settings = GraphSettings.of(connection)
-        async with _client(settings, only_reads=True) as http:
-            yield GraphReader(ReadCalls(settings, http, self._tokens_of(settings)))
+        async with _client(settings, only_reads=True) as http, self._paces(connection.tenant_id) as pace:
+            yield GraphReader(ReadCalls(settings, http, self._tokens_of(settings), pace))
 
     @asynccontextmanager
     async def writer(self, connection: TenantConnection) -> AsyncIterator[GraphWriter]:
         """Open it for writing. Only an execution asks for this."""
         settings = GraphSettings.of(connection)
-        async with _client(settings) as http:
-            yield GraphWriter(WriteCalls(settings, http, self._tokens_of(settings)))
+        async with _client(settings) as http, self._paces(connection.tenant_id) as pace:
+            yield GraphWriter(WriteCalls(settings, http, self._tokens_of(settings), pace))
 
     def _tokens_of(self, settings: GraphSettings) -> TokenSource:
         return self._tokens.setdefault(settings, TokenSource(settings))
+
+
+class Unpaced:
+    """Implements `Pace` for those who only look, such as a command: it lets every call through."""
+
+    async def before(self, classes: Sequence[str], patience: float) -> None:
+        """Nothing holds the call back."""
+
+    async def refused(self, classes: Sequence[str], retry_after: float | None) -> float | None:  # noqa: ARG002  the port's
+        """Believe what the system says."""
+        return retry_after
+
+    async def failed(self, classes: Sequence[str]) -> None:
+        """Nobody else needs to know."""
+
+    def answered(self) -> None:
+        """As above."""
+
+
+@asynccontextmanager
+async def _unpaced(_tenant_id: UUID) -> AsyncIterator[Pace]:
+    yield Unpaced()
 
 
 def _client(settings: GraphSettings, *, only_reads: bool = False) -> httpx.AsyncClient:

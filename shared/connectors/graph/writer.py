@@ -27,6 +27,8 @@ from shared.domain.errors import (
     TransientError,
 )
 
+PART_PATIENCE = 10.0  # seconds that a later part of a write waits for its turn: a half-written object is worse
+
 
 class GraphWriter(GraphReader):
     """Implements `TenantWriter`."""
@@ -54,7 +56,7 @@ class GraphWriter(GraphReader):
         own, parts = _split(body, one.sub_calls)
         own = {key: value for key, value in own.items() if key not in one.create_only}
         if_match = etag if one.has_etags else None
-        await self._writes.send(one.update_verb, object_path(one, remote_id), own, tag, if_match)
+        await self._writes.send(one.update_verb, object_path(one, remote_id), own, tag, etag=if_match)
         await self._send_parts(one, remote_id, parts, body, tag)
 
     async def assign(self, policy_type: str, remote_id: str, assignments: Sequence[Json], tag: CallTag) -> None:
@@ -80,7 +82,7 @@ class GraphWriter(GraphReader):
                     await self._match_entries(path, call.match, entries, tag)
                 else:
                     also = {key: body[key] for key in call.also if body.get(key) is not None}
-                    await self._writes.send("POST", path, {call.body_key: entries, **also}, tag)
+                    await self._writes.send("POST", path, {call.body_key: entries, **also}, tag, patience=PART_PATIENCE)
         except (ThrottledError, NotFoundError, ConflictError, RunFatalError) as error:
             # The object's own write has happened: none of these may read as "nothing was done".
             code = error.code
@@ -92,11 +94,11 @@ class GraphWriter(GraphReader):
         for entry in entries:
             known = there.pop(entry.get(match), None)
             if known is None:
-                await self._writes.send("POST", path, entry, tag)
+                await self._writes.send("POST", path, entry, tag, patience=PART_PATIENCE)
             else:
-                await self._writes.send("PATCH", f"{path}/{known}", entry, tag)
+                await self._writes.send("PATCH", f"{path}/{known}", entry, tag, patience=PART_PATIENCE)
         for gone in there.values():
-            await self._writes.send("DELETE", f"{path}/{gone}", None, tag)
+            await self._writes.send("DELETE", f"{path}/{gone}", None, tag, patience=PART_PATIENCE)
 
 
 def _writable(policy_type: str) -> PolicyType:
