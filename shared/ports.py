@@ -154,6 +154,11 @@ class Lease:
     ttl: timedelta
     trusted_until: float  # monotonic seconds of this process; past it, no side effect may start
 
+    @property
+    def service(self) -> str:
+        """The service of the owner, whose name it begins: `<service>:<host>:<process>:<random>`."""
+        return self.owner.partition(":")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class SlotLimits:

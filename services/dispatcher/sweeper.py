@@ -18,6 +18,7 @@ from shared.domain.runs import RunStatus, RunType
 from shared.front_door import DueRun
 from shared.persistence.maintenance import Bounds, Need
 from shared.ports import AuditEntry, Ending, RunRecord
+from shared.runtime.metrics import RUNS_FINISHED
 
 log = structlog.get_logger(__name__)
 
@@ -101,6 +102,7 @@ async def _end(run: RunRecord, ending: Ending, tx: SweepTransaction) -> None:
     ended = await tx.runs.end(run, ending)
     if ended is None:
         return
+    RUNS_FINISHED.labels(ended.operation, ended.status.value).inc()
     await tx.outbox.announce(ended, EventKind.STATUS)
     await tx.audit.add(
         AuditEntry(

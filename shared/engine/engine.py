@@ -32,8 +32,10 @@ from shared.engine.slices import EngineUnitOfWork, RunSlice
 from shared.engine.work import EngineTransaction, Work
 from shared.ports import AuditEntry, Clock, Ending, Lease, Refusal, RunRecord
 from shared.runtime.failpoints import reached
+from shared.runtime.metrics import DUPLICATES, LEASES_LOST, RUN_SECONDS, RUNS_FINISHED, RUNS_STARTED, SLICE_SECONDS
 
 _log = structlog.get_logger(__name__)
+_WITHOUT_EFFECT = frozenset({"absent", "finished", "held"})  # refusals of a wake-up that nobody needed
 _LISTING_RETRY = timedelta(seconds=5)  # between attempts to list a run's items
 
 
@@ -77,6 +79,8 @@ class Engine:
                 limits=self._settings.limits,
             )
             if isinstance(acquired, Refusal):
+                if acquired.reason in _WITHOUT_EFFECT:
+                    DUPLICATES.labels("wake_up").inc()
                 _log.debug("lease.refused", run_id=str(wake_up.run_id), reason=acquired.reason)
                 if acquired.reason == WaitReason.PAUSED:
                     await self._give_turns(tx)
@@ -87,6 +91,7 @@ class Engine:
         try:
             await self._hold(lease, run, authority.connection, authority.refusal)
         except LeaseLost:
+            LEASES_LOST.labels(lease.service).inc()
             _log.warning("lease.lost", run_id=str(run.id), epoch=lease.epoch)
 
     async def _hold(self, lease: Lease, run: RunRecord, connection: TenantConnection, refusal: SafeCode | None) -> None:
@@ -105,7 +110,7 @@ class Engine:
             clock=self._clock,
             is_draining=lambda: self._draining,
         )
-        with first_error():
+        with first_error(), SLICE_SECONDS.labels(run.operation).time():
             async with asyncio.TaskGroup() as group:
                 watch = group.create_task(guard.watch())
                 await self._work(slice_, guard)
@@ -135,6 +140,7 @@ class Engine:
         async with self._uow.begin(slice_.run.tenant_id) as tx:
             slice_.run = await tx.ledger.start(slice_.lease)
             await tx.outbox.announce(slice_.run, EventKind.STATUS)
+        RUNS_STARTED.labels(slice_.run.operation).inc()
         reached("after_start")
 
     async def _expand(self, slice_: RunSlice) -> bool:
@@ -207,6 +213,8 @@ class Engine:
             await tx.outbox.announce(run, EventKind.STATUS)
             await tx.audit.add(_end_of(run))
             await self._give_turns(tx)
+        RUNS_FINISHED.labels(run.operation, run.status.value).inc()
+        RUN_SECONDS.labels(run.operation).observe((self._clock.now() - run.created_at).total_seconds())
         reached("after_finish")
 
     async def _release(self, slice_: RunSlice, reason: WaitReason | None, wait: timedelta | None) -> None:

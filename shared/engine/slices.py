@@ -29,6 +29,7 @@ from shared.engine.work import EngineTransaction, Work, WorkItem
 from shared.ports import Clock, Intent, Item, ItemResult, Lease, RunRecord
 from shared.runtime.batching import Batcher
 from shared.runtime.failpoints import reached
+from shared.runtime.metrics import ITEM_ATTEMPTS, ITEMS, THROTTLED_SECONDS
 
 _log = structlog.get_logger(__name__)
 
@@ -132,6 +133,9 @@ class RunSlice:
                 await tx.outbox.announce(run, EventKind.PROGRESS)
         self.run = run
         reached("after_record")
+        for result in batch:
+            if result.outcome is not None:
+                ITEMS.labels(self.run.operation, result.outcome.value).inc()
 
     async def _work_through(self, remaining: Iterator[Item], work_item: WorkItem) -> None:
         for item in remaining:
@@ -142,8 +146,10 @@ class RunSlice:
             if result is not None:
                 self._results.append(result)
                 self._has_results.set()
+            await asyncio.sleep(0)  # items that never wait must not starve the renewal of the lease
 
     async def _attempt(self, item: Item, work_item: WorkItem) -> ItemResult | None:
+        ITEM_ATTEMPTS.labels(self.run.operation).inc()
         try:
             return await work_item(item)
         except LeaseLost:
@@ -164,6 +170,7 @@ class RunSlice:
     def _throttled(self, error: ThrottledError, item: Item) -> None:
         wait = self._settings.retry.delay_after(error, item.attempt + 1, random.random()) or timedelta()  # noqa: S311  jitter
         self.throttled_for = max(wait, self.throttled_for or timedelta())
+        THROTTLED_SECONDS.labels(self.run.operation).inc(wait.total_seconds())
 
     async def _flush_regularly(self) -> None:
         while True:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared.domain.runs import RunType
 from shared.persistence.tables import inbox
 from shared.ports import Seen
+from shared.runtime.metrics import DUPLICATES
 
 
 class SqlInbox:
@@ -36,6 +37,7 @@ class SqlInbox:
             *self._key(consumer, message_id)
         )
         row = (await self._connection.execute(statement)).one()
+        DUPLICATES.labels("inbox").inc()
         return Seen(row.body_sha256, RunType(row.run_type) if row.run_type else None, row.run_id)
 
     async def answer(self, consumer: str, message_id: str, run_type: RunType, run_id: UUID) -> None:

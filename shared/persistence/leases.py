@@ -9,11 +9,13 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from shared.domain.errors import LeaseLost
 from shared.domain.runs import Lane, RunStatus, RunType, WaitReason
 from shared.persistence.database import translated
 from shared.persistence.run_rows import ACTIVE_WORDS, RUN_TABLES, RunTable, run_record
 from shared.persistence.turns import SqlTurns
 from shared.ports import Lease, Refusal, RunRecord, SlotLimits
+from shared.runtime.metrics import FENCED_WRITES, TAKEOVERS
 
 _NOW = func.clock_timestamp()
 SAFETY_MARGIN = 0.2  # share of the lease in which nothing new may start: the answer to a renewal may be late
@@ -63,6 +65,8 @@ class SqlLeases:
         if refusal is not None:
             await self._wait(table, run_id, refusal)
             return Refusal(refusal.value)
+        if row[-2] is not None:  # somebody held it and never gave it back
+            TAKEOVERS.labels("redelivered" if is_leased else "lapsed").inc()
         record = await self._take(table, run_id, owner, wake_up_id, ttl)
         lease = Lease(self._tenant_id, run_type, run_id, owner, record.lease_epoch, ttl, trusted_until(asked_at, ttl))
         return lease, record
@@ -125,7 +129,7 @@ class SqlLeaseKeeper:
         table = RUN_TABLES[lease.run_type]
         statement = (
             update(table.runs)
-            .where(holds(table, lease))
+            .where(holds(table, lease), table.runs.c.lease_until > _NOW)  # a lapsed one freed its slot for others
             .values(lease_until=_NOW + lease.ttl)
             .returning(table.runs.c.abort_requested_at)
         )
@@ -147,6 +151,12 @@ def holds(table: RunTable, lease: Lease) -> ColumnElement[bool]:
         runs.lease_owner == lease.owner,
         runs.status.in_((RunStatus.QUEUED.value, RunStatus.RUNNING.value)),
     )
+
+
+def fenced(lease: Lease) -> LeaseLost:
+    """Count a write that the fence refused, and return what to raise."""
+    FENCED_WRITES.labels(lease.service).inc()
+    return LeaseLost()
 
 
 def unleased(table: RunTable) -> ColumnElement[bool]:

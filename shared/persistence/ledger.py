@@ -14,12 +14,12 @@ from sqlalchemy.dialects.postgresql import INTERVAL, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger, Boolean, Integer, Text, TypeEngine
 
-from shared.domain.errors import LeaseLost, safe_context
+from shared.domain.errors import safe_context
 from shared.domain.items import ItemState
 from shared.domain.runs import Counts, RunStatus, RunType, WaitReason
 from shared.persistence.arrays import unnested
 from shared.persistence.items import OPEN_WORDS, close_open_items
-from shared.persistence.leases import SqlLeases, holds, lease_columns
+from shared.persistence.leases import SqlLeases, fenced, holds, lease_columns
 from shared.persistence.run_rows import RUN_TABLES, RunTable, run_record
 from shared.persistence.runs import ending_values
 from shared.persistence.tables import JSONB, restore_run_items
@@ -42,7 +42,7 @@ class SqlLedger(SqlLeases):
         statement = select(*table.columns()).where(holds(table, lease)).with_for_update(key_share=True)
         row = (await self._connection.execute(statement)).mappings().first()
         if row is None:
-            raise LeaseLost
+            raise fenced(lease)
         return run_record(table, dict(row))
 
     async def start(self, lease: Lease) -> RunRecord:
@@ -150,7 +150,7 @@ class SqlLedger(SqlLeases):
         )
         result = await self._connection.execute(statement)
         if result.rowcount != len(intents):
-            raise LeaseLost
+            raise fenced(lease)
 
     async def settle(self, lease: Lease, results: Sequence[ItemResult]) -> RunRecord:
         """Record outcomes and add the rows that really changed to the run's counters.
@@ -270,7 +270,7 @@ class SqlLedger(SqlLeases):
         statement = update(table.runs).where(holds(table, lease)).values(**changes).returning(*table.columns())
         row = (await self._connection.execute(statement)).mappings().first()
         if row is None:
-            raise LeaseLost
+            raise fenced(lease)
         return run_record(table, dict(row))
 
     def _in_open_phase(self, table: RunTable, run_id: UUID) -> ColumnElement[bool]:

@@ -13,11 +13,11 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as SqlUuid  # noqa: N811  the standard library has a UUID, too
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.domain.errors import LeaseLost, SafeCode
+from shared.domain.errors import SafeCode
 from shared.domain.items import ItemState, Outcome
 from shared.domain.plans import PlanAction
 from shared.domain.runs import RunStatus, RunType
-from shared.persistence.leases import holds
+from shared.persistence.leases import fenced, holds
 from shared.persistence.ledger import SqlLedger
 from shared.persistence.run_rows import RUN_TABLES
 from shared.persistence.tables import backup_items, restore_run_items, restore_runs
@@ -212,7 +212,7 @@ class SqlRestores:
         """Write the hash to the run's row; raise `LeaseLost` when the lease is not in force any more."""
         statement = update(restore_runs).where(holds(RUN_TABLES[RunType.RESTORE], lease)).values(plan_hash=plan_hash)
         if (await self._connection.execute(statement)).rowcount != 1:
-            raise LeaseLost
+            raise fenced(lease)
 
     def _selected(self, run: RunRecord) -> ColumnElement[bool]:
         asked: Select[Any] = select(restore_runs.c.requested_items).where(
