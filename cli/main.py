@@ -2,14 +2,27 @@
 
 import typer
 
-from cli.commands import backup, database, demo, notifications, restore, runs, serve, stack, tenants, topology, users
+from cli.commands import (
+    backup,
+    database,
+    dead,
+    demo,
+    notifications,
+    restore,
+    runs,
+    serve,
+    stack,
+    tenants,
+    topology,
+    users,
+)
 from cli.console import EXIT_CODES, ExitCode, JsonFlag, Output, reporting, run
 
 HELP = """Back up and restore the configuration of many customer tenants.
 
 Commands for people and scripts talk to the server at REINSTATE_URL (default http://127.0.0.1:8080) as the user of
-REINSTATE_TOKEN. Commands for administrators (db, topology, tenant, user, serve, doctor) use DATABASE_URL, AMQP_URL and
-RABBITMQ_MANAGEMENT_URL."""
+REINSTATE_TOKEN. Commands for administrators (db, topology, tenant, user, dead, serve, doctor) use DATABASE_URL,
+AMQP_URL and RABBITMQ_MANAGEMENT_URL."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +34,7 @@ app.add_typer(backup.app, name="backup")
 app.add_typer(restore.app, name="restore")
 app.add_typer(runs.app, name="runs")
 app.add_typer(notifications.app, name="notifications")
+app.add_typer(dead.app, name="dead")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(users.app, name="user")
 app.add_typer(stack.app, name="stack")

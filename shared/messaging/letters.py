@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from shared.contracts.base import Contract
 from shared.contracts.catalogue import MODELS
 from shared.contracts.names import Exchange, MessageType, ServiceName
-from shared.domain.dead_messages import DeadMessage
+from shared.domain.dead_messages import OUTBOX, DeadMessage
 from shared.domain.errors import SafeCode
 from shared.domain.runs import RunType
 from shared.messaging.envelope import (
@@ -73,8 +73,8 @@ class Letter:
 
     @property
     def service(self) -> ServiceName | None:
-        """Who failed on it; None when nobody got it."""
-        name = self.queue.partition(".")[0]
+        """Who failed on it, or could not send it; None when nobody got it."""
+        name = (self.app_id or "").rpartition(".")[2] if self.queue == OUTBOX else self.queue.partition(".")[0]
         return ServiceName(name) if name in set(ServiceName) else None
 
     @property
