@@ -21,7 +21,7 @@ from shared.domain.errors import PermanentError, ReinstateError, SafeCode, Throt
 from shared.runtime.metrics import GRAPH_REQUESTS
 
 MOST_PAGES = 10_000
-PATIENCE = 2.0  # seconds that a call waits for its turn; longer, and its run gives the worker free
+PATIENCE = 0.08  # of the total timeout: what a call waits for its turn; longer, and its run gives the worker free
 PORTS = {"http": 80, "https": 443}
 
 
@@ -96,13 +96,16 @@ class ReadCalls:
     async def _call(self, call: "_Call") -> tuple[bytes, httpx.Headers]:
         """Send one request; on 401 once more with a fresh token, since a refused request was not performed."""
         classes = classes_of(call.verb, call.url.removeprefix(self._root))
+        patience = call.patience * self._settings.total_timeout
+        await self._pace.before(classes, patience)
         try:
             async with asyncio.timeout(self._settings.total_timeout):
                 token = await self._tokens.token(self._http)
-                status, headers, body = await self._exchange(call, classes, token)
+                status, headers, body = await self._exchange(call, token)
                 if status == httpx.codes.UNAUTHORIZED:
                     token = await self._tokens.token(self._http, refused=token)
-                    status, headers, body = await self._exchange(call, classes, token)
+                    await self._pace.before(classes, patience)
+                    status, headers, body = await self._exchange(call, token)
         except (TimeoutError, httpx.HTTPError):
             GRAPH_REQUESTS.labels("none").inc()
             await self._pace.failed(classes)
@@ -124,8 +127,7 @@ class ReadCalls:
             self._pace.answered()
         return error
 
-    async def _exchange(self, call: "_Call", classes: Sequence[str], token: str) -> tuple[int, httpx.Headers, bytes]:
-        await self._pace.before(classes, call.patience)
+    async def _exchange(self, call: "_Call", token: str) -> tuple[int, httpx.Headers, bytes]:
         headers = _headers(call.tag, token, call.etag)
         async with self._http.stream(call.verb, call.url, headers=headers, json=call.content) as answer:
             GRAPH_REQUESTS.labels(f"{answer.status_code // 100}xx").inc()

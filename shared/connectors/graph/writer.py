@@ -27,7 +27,7 @@ from shared.domain.errors import (
     TransientError,
 )
 
-PART_PATIENCE = 10.0  # seconds that a later part of a write waits for its turn: a half-written object is worse
+PART_PATIENCE = 0.4  # of the total timeout: a later part of a write waits longer, since half-written is worse
 
 
 class GraphWriter(GraphReader):
