@@ -1,9 +1,11 @@
 """The demonstration as `make demo` runs it: its last line is the proof, and nothing stays behind."""
 
-import asyncio
 import json
 import os
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -48,41 +50,46 @@ def _belongs(process: psutil.Process, mark: str, root: str) -> bool:
         return False
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """Return once the condition holds; fail after `TIMEOUT`."""
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def folders_left(own: Path, pid: int) -> list[Path]:
     """What is still in the demonstration's own temporary folder, and its servers' data."""
     return [*own.iterdir(), *places.base_folder().glob(f"run-{pid}-*")]
 
 
 @pytest.mark.skipif(USES_GIVEN_SERVERS, reason="a demonstration needs servers that hold nothing else")
-async def test_the_demonstration_proves_what_it_says_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_the_demonstration_proves_what_it_says_and_leaves_nothing_behind(tmp_path: Path) -> None:
     mark = uuid4().hex
     # Its own temporary folder shows what it leaves; the servers' folder must be one that their user can enter.
-    environment = {
-        **os.environ,
-        OURS: mark,
-        "TMPDIR": str(tmp_path),
-        "REINSTATE_STACK_DIR": str(places.base_folder()),
-    }
-    process = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).parent / "reinstate"),
-        "demo",
-        "--json",
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment,
-    )
-    assert process.stderr is not None
-    async with asyncio.timeout(TIMEOUT):
-        while b"everything after" not in (line := await process.stderr.readline()):
-            assert line, "it ended before its services were up"
+    own, out, err = tmp_path / "own", tmp_path / "out", tmp_path / "err"
+    own.mkdir()
+    environment = {**os.environ, OURS: mark, "TMPDIR": str(own), "REINSTATE_STACK_DIR": str(places.base_folder())}
+    with out.open("wb") as stdout, err.open("wb") as stderr:  # no pipes: a process left behind would hold them open
+        process = subprocess.Popen(
+            [str(Path(sys.executable).parent / "reinstate"), "demo", "--json"],
+            env=environment,
+            stdout=stdout,
+            stderr=stderr,
+        )
+    try:
+        until(lambda: b"everything after" in err.read_bytes() or process.poll() is not None)
         at_work = processes_of(mark, process.pid)
-        stdout, stderr = await process.communicate()
+        process.wait(TIMEOUT)
+    finally:
+        process.terminate()
+        process.wait(TIMEOUT)
 
-    assert process.returncode == 0, (stdout, stderr)
+    assert process.returncode == 0, err.read_text()
     assert len(at_work) >= 8, "itself, a simulator, five services, and the servers"
     assert processes_of(mark, process.pid) == set()
-    assert folders_left(tmp_path, process.pid) == []
-    check(json.loads(stdout.splitlines()[-1]))
+    assert folders_left(own, process.pid) == []
+    check(json.loads(out.read_bytes().splitlines()[-1]))
 
 
 def check(proof: dict[str, Any]) -> None:

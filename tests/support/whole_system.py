@@ -79,7 +79,7 @@ class Customer:
     async def succeeded(self, run: Run) -> Run:
         """Wait for a run's good end."""
         run = await self.ended(run)
-        assert (run.status, run.error) == (RunStatus.SUCCEEDED, None)
+        assert run.status is RunStatus.SUCCEEDED, f"{run.operation} ended {run.status}: {run.error}"
         return run
 
     async def capture(self) -> Run:
