@@ -10,13 +10,37 @@ from cli.settings import database_url
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
     from shared.persistence.administration import SqlAdministration, TenantRow
+    from shared.persistence.pauses import SqlOperationPauses
 
 
 @asynccontextmanager
 async def administration() -> "AsyncIterator[SqlAdministration]":
     """Open the database for administration; changes are audited under the operating system's user."""
     from shared.persistence.administration import SqlAdministration
+
+    async with _engine() as engine:
+        yield SqlAdministration(engine, actor=actor())
+
+
+def actor() -> str:
+    """Return the name of an administrator in rows and audit lines."""
+    return f"cli:{getpass.getuser()}"
+
+
+@asynccontextmanager
+async def operation_pauses() -> "AsyncIterator[SqlOperationPauses]":
+    """Open the database for pauses that concern every tenant."""
+    from shared.persistence.pauses import SqlOperationPauses
+
+    async with _engine() as engine:
+        yield SqlOperationPauses(engine)
+
+
+@asynccontextmanager
+async def _engine() -> "AsyncIterator[AsyncEngine]":
     from shared.persistence.database import create_engine
 
     try:
@@ -24,7 +48,7 @@ async def administration() -> "AsyncIterator[SqlAdministration]":
     except ValueError as error:
         raise usage(str(error), code="cli.setting_invalid") from None
     try:
-        yield SqlAdministration(engine, actor=f"cli:{getpass.getuser()}")
+        yield engine
     finally:
         await engine.dispose()
 

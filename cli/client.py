@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 
 from cli.console import CliFailure, ExitCode, unreachable
-from cli.models import BackupSet, Notification, NotificationPage, Preview, Run, RunItem, RunPage, StartedRun
+from cli.models import BackupSet, Notification, NotificationPage, Pause, Preview, Run, RunItem, RunPage, StartedRun
 from shared.domain.runs import RunStatus, RunType
 
 TIMEOUT = 30.0  # seconds for one call
@@ -97,6 +97,19 @@ class Client:
     async def abort(self, run: Run) -> Run:
         """Ask a run to stop between two items; return it as it is now."""
         return _run_of(await self._call("POST", f"{_path(run)}/abort"))
+
+    async def pause(self, tenant_id: UUID, operation: str | None, reason: str) -> list[Pause]:
+        """Have no run of the operation (None: of any) taken up; return what is paused now."""
+        return await self._change_pause("pause", tenant_id, operation, reason)
+
+    async def resume(self, tenant_id: UUID, operation: str | None, reason: str) -> list[Pause]:
+        """Lift a pause; return what is still paused."""
+        return await self._change_pause("resume", tenant_id, operation, reason)
+
+    async def _change_pause(self, verb: str, tenant_id: UUID, operation: str | None, reason: str) -> list[Pause]:
+        body = {"operation": operation, "reason": reason}
+        response = await self._send("POST", f"/v1/tenants/{tenant_id}/{verb}", json=body)
+        return [Pause.model_validate(one) for one in _json(response)]
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
@@ -296,6 +309,7 @@ _NEXT_STEPS = {
     "restore.preview_required": "run `reinstate restore preview` first and pass the id of the run that succeeded",
     "restore.plan_changed": "the tenant changed since the preview: make a new preview",
     "selection.empty": "select something, or refresh the inventory with `reinstate backup start`",
+    "operation.unknown": "docs/reference/openapi.json lists the operations, such as restore.execute",
     "run.not_active": "the run is over: `reinstate runs show` tells how it ended",
 }
 _NEXT_BY_STATUS = {404: "check the ids, and that REINSTATE_TOKEN belongs to a member of the tenant"}

@@ -50,7 +50,7 @@ def progress_bar(output: Output) -> Iterator["Progress"]:
         def draw(run: "Run") -> None:
             if run.id not in tasks:
                 tasks[run.id] = bar.add_task(run.operation, total=None, note="")
-            note = run.wait_reason or run.status.value
+            note = f"waits for {run.wait_text}" if run.wait_text else run.status.value
             bar.update(tasks[run.id], total=run.counts.total, completed=run.counts.processed, note=note)  # type: ignore[arg-type]  # rich's task id
 
         yield draw

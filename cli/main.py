@@ -8,6 +8,7 @@ from cli.commands import (
     dead,
     demo,
     notifications,
+    pauses,
     restore,
     runs,
     serve,
@@ -43,6 +44,8 @@ app.add_typer(topology.app, name="topology")
 app.add_typer(serve.simulate, name="simulate")
 app.command("demo", epilog=EXIT_CODES)(demo.demo)
 app.command("serve", epilog=EXIT_CODES)(serve.serve)
+app.command("pause", epilog=EXIT_CODES)(pauses.pause)
+app.command("resume", epilog=EXIT_CODES)(pauses.resume)
 
 
 @app.command(epilog=EXIT_CODES)

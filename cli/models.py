@@ -24,6 +24,17 @@ class SafeErrorAnswer(Answer):
     context: dict[str, Any] = Field(default_factory=dict)
 
 
+class DeadMessageAnswer(Answer):
+    """A message about a run that nobody could work with."""
+
+    queue: str
+    message_id: str
+    code: str
+    title: str = ""
+    next_step: str = ""
+    resolution: str | None = None
+
+
 class Run(Answer):
     """A run of either type."""
 
@@ -38,10 +49,14 @@ class Run(Answer):
     finished_at: datetime | None = None
     requested_by: str | None = None
     wait_reason: str | None = None
+    wait_until: datetime | None = None
+    wait_text: str | None = None
+    retry_of: UUID | None = None
     backup_set_id: UUID | None = None
     preview_run_id: UUID | None = None
     abort_requested_at: datetime | None = None
     error: SafeErrorAnswer | None = None
+    dead_messages: tuple[DeadMessageAnswer, ...] = ()
 
     @property
     def is_good(self) -> bool:
@@ -101,6 +116,16 @@ class BackupSet(Answer):
     name: str
     created_at: datetime
     items: int = 0
+
+
+class Pause(Answer):
+    """What is not taken up at present; without `operation` it is everything."""
+
+    operation: str | None = None
+    reason: str
+    paused_by: str
+    since: datetime
+    for_all_tenants: bool = False
 
 
 class Notification(Answer):

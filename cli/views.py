@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cli.models import Notification, PlanEntry, Preview, Run, RunItem
+from cli.models import Notification, Pause, PlanEntry, Preview, Run, RunItem
 from shared.contracts.events import RunCounts
 
 _STATUS_STYLES = {
@@ -46,11 +46,17 @@ def counts(of: RunCounts) -> str:
 
 def runs(several: Iterable[Run]) -> Table:
     """Show runs as a table."""
-    made = table("run", "operation", "status", "items", "by", "created")
+    made = table("run", "operation", "status", "items", "by", "created", "waits for")
     for run in several:
         when = run.created_at.strftime("%Y-%m-%d %H:%M:%S")
         made.add_row(
-            str(run.id), run.operation, status(run.status), counts(run.counts), Text(run.requested_by or "-"), when
+            str(run.id),
+            run.operation,
+            status(run.status),
+            counts(run.counts),
+            Text(run.requested_by or "-"),
+            when,
+            run.wait_reason or "",
         )
     return made
 
@@ -63,12 +69,29 @@ def run(one: Run) -> RenderableType:
     made.add_row("status", status(one.status))
     made.add_row("items", counts(one.counts))
     if one.wait_reason:
-        made.add_row("waits for", one.wait_reason)
+        until = f" until {one.wait_until.isoformat(timespec='seconds')}" if one.wait_until else ""
+        made.add_row("waits for", Text(f"{one.wait_text or one.wait_reason} ({one.wait_reason}{until})"))
     if one.error:
         made.add_row("error", Text(f"{one.error.title or one.error.code} ({one.error.code})", style="red"))
+    for message in one.dead_messages:
+        state = message.resolution or f"waits in {message.queue}"
+        shown = f"{message.message_id} {state}: {message.title or message.code} ({message.code})"
+        made.add_row("dead message", Text(shown if message.resolution else f"{shown} → {message.next_step}"))
     for name, moment in (("created", one.created_at), ("started", one.started_at), ("finished", one.finished_at)):
         if moment:
             made.add_row(name, moment.isoformat(timespec="seconds"))
+    return made
+
+
+def pauses(several: Sequence[Pause]) -> RenderableType:
+    """Show what is paused."""
+    if not several:
+        return Text("Nothing is paused.")
+    made = table("paused", "for", "why", "by", "since")
+    for one in several:
+        whom = "all tenants" if one.for_all_tenants else "this tenant"
+        when = one.since.strftime("%Y-%m-%d %H:%M:%S")
+        made.add_row(one.operation or "everything", whom, Text(one.reason), Text(one.paused_by), when)
     return made
 
 

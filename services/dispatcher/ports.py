@@ -8,8 +8,9 @@ from uuid import UUID
 
 from shared.domain.notifications import InboxCounts, InboxEntry, InboxPage, InboxPosition
 from shared.domain.runs import RunType
-from shared.front_door import DueRun, RunListRepository, SelectionRepository, TenantRepository
+from shared.front_door import DueRun, PauseRepository, RunListRepository, SelectionRepository, TenantRepository
 from shared.persistence.archives import SqlArchives
+from shared.persistence.dead_messages import SqlDeadMessages
 from shared.persistence.maintenance import Bounds, Need
 from shared.ports import BackupItem, BackupSet, PolicyRecord, RunRecord, SlotLimits, Transaction
 
@@ -62,6 +63,14 @@ class PolicyLists(Protocol):
         ...
 
 
+class Turns(Protocol):
+    """Who takes a free slot next."""
+
+    async def give(self, limits: SlotLimits) -> Sequence[RunRecord]:
+        """Give every free slot to the run that has waited longest for one; the caller wakes the runs returned."""
+        ...
+
+
 class ReadTransaction(StartTransaction, Protocol):
     """A transaction that can also list what there is."""
 
@@ -81,8 +90,23 @@ class ReadTransaction(StartTransaction, Protocol):
         ...
 
     @property
+    def pauses(self) -> PauseRepository:
+        """What is paused for the tenant."""
+        ...
+
+    @property
+    def turns(self) -> Turns:
+        """Who takes a free slot next."""
+        ...
+
+    @property
     def archives(self) -> SqlArchives:
         """Finished exports."""
+        ...
+
+    @property
+    def dead_messages(self) -> SqlDeadMessages:
+        """Messages that nobody could work with."""
         ...
 
 
@@ -143,14 +167,6 @@ class RunsInNeed(Protocol):
         self, run_type: RunType, run_ids: Collection[UUID], need: Need, bounds: Bounds
     ) -> Sequence[RunRecord]:
         """Lock those that still need it and that no other sweeper has."""
-        ...
-
-
-class Turns(Protocol):
-    """Who takes a free slot next."""
-
-    async def give(self, limits: SlotLimits) -> Sequence[RunRecord]:
-        """Give every free slot to the run that has waited longest for one; the caller wakes the runs returned."""
         ...
 
 

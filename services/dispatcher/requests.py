@@ -1,11 +1,14 @@
 """What callers send. The edge refuses what it does not know, so that a typing error is not taken for a default."""
 
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from shared.contracts.commands import MAX_SELECTION, Name, PolicyTypeKey, StartBulkOperationRun, StartRestoreRun, Word
 from shared.domain.runs import Lane
+
+OperationName = Annotated[str, Field(pattern=r"^[a-z_]{1,64}\.[a-z_]{1,64}$", description="such as `policy.sync`")]
 
 _POLICY = "0198c0de-0000-7000-8000-0000000000a1"
 _SET = "0198c0de-0000-7000-8000-0000000000b1"
@@ -53,6 +56,17 @@ class StartBody(EdgeModel):
         if self.item_ids is not None and self.selector is not None:
             raise ValueError("give item_ids or selector, not both")
         return self
+
+
+class PauseBody(EdgeModel):
+    """What is to be paused or resumed. Without `operation` it is everything."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"operation": "restore.execute", "reason": "change freeze"}]}
+    )
+
+    operation: OperationName | None = None
+    reason: Name = Field(description="shown to everybody who wonders why a run waits")
 
 
 class RestoreRunBody(StartBody):

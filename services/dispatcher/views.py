@@ -10,11 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from services.dispatcher.problems import title_of
 from shared.contracts.events import RunCounts
 from shared.domain.backups import CaptureWarning, Quality
+from shared.domain.dead_messages import DeadMessage, Resolution
+from shared.domain.error_texts import ERROR_TEXTS
 from shared.domain.errors import ContextValue, SafeCode, safe_context
 from shared.domain.items import ItemState, Outcome
 from shared.domain.operations import Role
 from shared.domain.runs import Lane, RunStatus, RunType, WaitReason
-from shared.front_door import RunItem, Tenant
+from shared.front_door import Pause, RunItem, Tenant
 from shared.ports import BackupItem, BackupSet, PolicyRecord, RunRecord
 
 _TENANT = "0198c0de-0000-7000-8000-000000000001"
@@ -60,6 +62,52 @@ class SafeErrorView(BaseModel):
         return cls(code=known.value, title=title_of(known), context=safe_context(context or {}))
 
 
+class DeadMessageView(BaseModel):
+    """A message about a run that nobody could work with, and what to do about it. Never its content."""
+
+    model_config = _example(
+        queue="restore.dead",
+        message_id="0198c0de-0000-7000-8000-0000000000d1",
+        type="reinstate.run.wake_up.v1",
+        service="restore",
+        code="message.retries_exhausted",
+        title="A message failed in every waiting room",
+        next_step="Mend the cause, then send it again: reinstate dead replay.",
+        first_failed_at=_TIME,
+        seen_at=_TIME,
+    )
+
+    queue: str = Field(description="where it waits, or waited")
+    message_id: str
+    type: str
+    service: str | None = None
+    code: str
+    title: str
+    next_step: str
+    first_failed_at: datetime | None = None
+    seen_at: datetime | None = None
+    resolved_at: datetime | None = Field(default=None, description="absent while it waits")
+    resolution: Resolution | None = None
+
+    @classmethod
+    def of(cls, message: DeadMessage) -> "DeadMessageView":
+        """Show a dead message."""
+        text = ERROR_TEXTS[message.code]
+        return cls(
+            queue=message.queue,
+            message_id=message.message_id,
+            type=message.type,
+            service=message.service,
+            code=message.code.value,
+            title=text.title,
+            next_step=text.next_step,
+            first_failed_at=message.first_failed_at,
+            seen_at=message.seen_at,
+            resolved_at=message.resolved_at,
+            resolution=message.resolution,
+        )
+
+
 class RunView(BaseModel):
     """A run of either type. Totals, never deltas; `counts.total` is absent until the items are known."""
 
@@ -97,16 +145,20 @@ class RunView(BaseModel):
     abort_requested_at: datetime | None = None
     wait_reason: WaitReason | None = Field(default=None, description="why an active run is not being worked now")
     wait_until: datetime | None = None
+    wait_text: str | None = Field(default=None, description="what the run waits for, in plain words")
     backup_set_id: UUID | None = None
     preview_run_id: UUID | None = None
     target_id: UUID | None = None
     retry_of: UUID | None = None
     name: str | None = None
     error: SafeErrorView | None = None
+    dead_messages: list[DeadMessageView] | None = Field(
+        default=None, description="messages about this run that nobody could work with; only where one run is read"
+    )
     links: dict[str, str]
 
     @classmethod
-    def of(cls, run: RunRecord) -> "RunView":
+    def of(cls, run: RunRecord, dead: Sequence[DeadMessage] = ()) -> "RunView":
         """Show a run."""
         name = run.metadata.get("name")
         return cls(
@@ -127,12 +179,14 @@ class RunView(BaseModel):
             abort_requested_at=run.abort_requested_at,
             wait_reason=run.wait_reason,
             wait_until=run.wait_until,
+            wait_text=run.wait_reason.text if run.wait_reason else None,
             backup_set_id=run.backup_set_id,
             preview_run_id=run.preview_run_id,
             target_id=run.target_id,
             retry_of=run.retry_of,
             name=str(name) if name is not None else None,
             error=SafeErrorView.of(run.error_code.value if run.error_code else None, run.error_context),
+            dead_messages=[DeadMessageView.of(message) for message in dead] or None,
             links=_links(run),
         )
 
@@ -305,17 +359,44 @@ class PolicyView(BaseModel):
         )
 
 
+class PauseView(BaseModel):
+    """What is not taken up at present. Without `operation` it is everything."""
+
+    model_config = _example(
+        operation="restore.execute", reason="change freeze", paused_by="Mara", since=_TIME, for_all_tenants=False
+    )
+
+    operation: str | None = None
+    reason: str
+    paused_by: str
+    since: datetime
+    for_all_tenants: bool = Field(description="set by an administrator; it cannot be lifted for one tenant")
+
+    @classmethod
+    def of(cls, pause: Pause) -> "PauseView":
+        """Show a pause."""
+        return cls(
+            operation=pause.operation,
+            reason=pause.reason,
+            paused_by=pause.paused_by,
+            since=pause.since,
+            for_all_tenants=pause.for_all_tenants,
+        )
+
+
 class TenantView(BaseModel):
     """A tenant as its members see it. `role` is the caller's."""
 
-    model_config = _example(id=_TENANT, name="Contoso", status="active", role="operator")
+    model_config = _example(id=_TENANT, name="Contoso", status="active", role="operator", pauses=[])
 
     id: UUID
     name: str
     status: str
     role: Role
+    pauses: Sequence[PauseView] = Field(default=(), description="what is not taken up at present, and why")
 
     @classmethod
-    def of(cls, tenant: Tenant, role: Role) -> "TenantView":
+    def of(cls, tenant: Tenant, role: Role, pauses: Sequence[Pause]) -> "TenantView":
         """Show a tenant to one of its members."""
-        return cls(id=tenant.id, name=tenant.name, status=tenant.status, role=role)
+        shown = [PauseView.of(pause) for pause in pauses]
+        return cls(id=tenant.id, name=tenant.name, status=tenant.status, role=role, pauses=shown)

@@ -28,10 +28,25 @@ class WaitReason(StrEnum):
 
     TENANT_CAP = "tenant_cap"  # the tenant's slots are taken
     THROTTLED = "throttled_until"  # the tenant's system asked us to wait
-    PAUSED = "paused"
-    NO_WORKER = "no_worker"
+    PAUSED = "paused"  # the tenant's work, or this kind of it, is paused
+    NO_WORKER = "no_worker"  # it was woken long ago, and no worker took it up
     RETRY_IN = "retry_in"  # every open item waits for its next attempt
-    SCHEDULED = "scheduled"
+    SCHEDULED = "scheduled"  # it is to begin later
+
+    @property
+    def text(self) -> str:
+        """The reason as people say it: what the run waits for."""
+        return _WAIT_TEXTS[self]
+
+
+_WAIT_TEXTS = {
+    WaitReason.TENANT_CAP: "its turn: other runs of the tenant use its slots",
+    WaitReason.THROTTLED: "the tenant's system, which asked for a pause",
+    WaitReason.PAUSED: "somebody to resume it: the tenant or this operation is paused",
+    WaitReason.NO_WORKER: "a worker: none took it up, so they are missing or all busy",
+    WaitReason.RETRY_IN: "the next attempt at its open items",
+    WaitReason.SCHEDULED: "the time at which it is to begin",
+}
 
 
 class RunStatus(StrEnum):

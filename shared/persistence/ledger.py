@@ -23,6 +23,7 @@ from shared.persistence.leases import SqlLeases, fenced, holds, lease_columns
 from shared.persistence.run_rows import RUN_TABLES, RunTable, run_record
 from shared.persistence.runs import ending_values
 from shared.persistence.tables import JSONB, restore_run_items
+from shared.persistence.turns import paused
 from shared.ports import Ending, Intent, Item, ItemResult, Lease, NewItem, RunRecord
 
 _NOW = func.clock_timestamp()
@@ -184,10 +185,11 @@ class SqlLedger(SqlLeases):
         Without a wait it queues up behind the tenant's other runs (`tenant_cap`) until it is given its next turn.
         """
         due = _NOW + (wait or timedelta())
+        in_line = case((paused(RUN_TABLES[lease.run_type]), WaitReason.PAUSED.value), else_=WaitReason.TENANT_CAP.value)
         return await self._update_run(
             lease,
             **lease_columns(),
-            wait_reason=(reason if wait and reason else WaitReason.TENANT_CAP).value,
+            wait_reason=reason.value if wait and reason else in_line,
             wait_until=due if wait else None,
             woken_at=due,
             waiting_since=due,

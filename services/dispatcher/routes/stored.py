@@ -18,14 +18,14 @@ router = APIRouter(prefix="/v1/tenants/{tenant}", tags=["stored"], route_class=S
 _LIST = responses(400, 404, 422)
 
 
-@router.get("", operation_id="getTenant", responses=responses(404))
+@router.get("", operation_id="getTenant", responses=responses(404), response_model_exclude_none=True)
 async def get_tenant(member: TheMember, room: TheRoom) -> TenantView:
-    """Read the tenant's name and state, and what the caller is there."""
+    """Read the tenant's name and state, what is paused, and what the caller is there."""
     async with room.uow.begin(member.tenant_id) as tx:
-        found = await tx.tenants.get()
+        found, pauses = await tx.tenants.get(), await tx.pauses.list()
     if found is None:
         raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
-    return TenantView.of(found, member.role)
+    return TenantView.of(found, member.role, pauses)
 
 
 @router.get("/backup-sets", operation_id="listBackupSets", responses=_LIST, response_model_exclude_none=True)
