@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Protocol
 
@@ -76,23 +76,27 @@ class ProcessVitals:
         PUBLISHER_BLOCKED.labels(self._service.value).set(parts["relay"] == "blocked")
         return parts
 
-    async def watch_consumers(self, patience: timedelta, monotonic: Callable[[], float] = time.monotonic) -> None:
+    async def watch_consumers(self, patience: timedelta) -> None:
         """Raise `ConsumersLost` once the consumers have been gone for `patience` although the broker answers.
 
         A process that never had them waits: its start looks after that. A broker that is away is waited for, since
-        the client comes back by itself and a fresh process could do no more.
+        the client comes back by itself and a fresh process could do no more. Time is counted in looks, so that a
+        process that was frozen gets its time to reconnect.
         """
         limit = patience.total_seconds()
-        seen: float | None = None
+        pause = min(_LOOK_EVERY, limit / 4)
+        had_them, gone_for = False, 0.0
         while True:
+            await asyncio.sleep(pause)
             if self._intake.is_consuming:
-                seen = monotonic()
-            elif seen is not None and monotonic() - seen >= limit:
+                had_them, gone_for = True, 0.0
+            elif had_them:
+                gone_for += pause
+            if gone_for >= limit:
                 if await self._intake.is_broker_there() and not self._intake.is_consuming:
-                    log.critical("consumers.lost", seconds=round(monotonic() - seen, 1))
+                    log.critical("consumers.lost", seconds=round(gone_for, 1))
                     raise ConsumersLost
-                seen = monotonic()
-            await asyncio.sleep(min(_LOOK_EVERY, limit / 4))
+                gone_for = 0.0
 
     async def _relay(self) -> State:
         if not self._publisher.is_connected:
