@@ -204,7 +204,8 @@ class Desk:
         if letter.tenant_id is None or not await self._index.known_tenants([letter.tenant_id]):
             return
         async with self._uow.begin(letter.tenant_id) as tx:
-            await tx.dead_messages.resolve(letter.queue, [letter.message_id or ""], action.resolution)
+            if (noted := letter.noted()) is not None:
+                await tx.dead_messages.resolve(noted.queue, [noted.message_id], action.resolution)
             await tx.audit.add(self._entry(action, letter, reason))
 
     async def _one_row(self, action: Action, letter: Letter, reason: str, outcome: Outcome) -> None:

@@ -12,17 +12,20 @@ from aio_pika.exceptions import AMQPError
 
 from services.dispatcher.access import Room
 from services.dispatcher.authentication import TokenAuthenticator
+from services.dispatcher.collector import DeadLetterCollector
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.settings import DispatcherSettings
 from services.dispatcher.subscribers import subscribe
 from services.dispatcher.sweeper import Sweeper
 from shared.contracts.names import ServiceName
 from shared.domain.errors import TransientError
+from shared.messaging.dead_letters import DeadLetters
 from shared.messaging.intake import Intake
 from shared.messaging.publisher import ConfirmedPublisher
 from shared.messaging.relay import OutboxRelay
 from shared.messaging.vitals import ProcessVitals
 from shared.persistence.database import create_engine
+from shared.persistence.dead_messages import SqlDeadMessageIndex
 from shared.persistence.maintenance import Bounds, SqlMaintenance
 from shared.persistence.notifications import SqlInboxReader
 from shared.persistence.outbox import OutboxHints, SqlOutboxSource
@@ -49,6 +52,7 @@ class Machinery:
     relay: OutboxRelay
     intake: Intake
     sweeper: Sweeper
+    collector: DeadLetterCollector
     tasks: tuple[asyncio.Task[None], ...] = ()
     background: BackgroundTasks = field(default_factory=BackgroundTasks)
 
@@ -93,6 +97,7 @@ async def running(settings: DispatcherSettings, metrics: Metrics) -> AsyncIterat
         OutboxRelay(SqlOutboxSource(engine, ServiceName.DISPATCHER, hints, rescues=True), publisher),
         intake,
         Sweeper(maintenance, uow, bounds, metrics),
+        DeadLetterCollector(lambda: DeadLetters(amqp_url, ServiceName.DISPATCHER), SqlDeadMessageIndex(engine), uow),
     )
     try:
         async with _moving(machinery, settings):
@@ -110,7 +115,11 @@ async def _moving(machinery: Machinery, settings: DispatcherSettings) -> AsyncIt
     sweeper = asyncio.create_task(
         machinery.sweeper.run(stop, every=timedelta(seconds=settings.dispatcher_sweep_interval)), name="sweeper"
     )
-    machinery.tasks = (relay, sweeper)
+    collector = asyncio.create_task(
+        machinery.collector.run(stop, every=timedelta(seconds=settings.dispatcher_dead_letter_interval)),
+        name="collector",
+    )
+    machinery.tasks = (relay, sweeper, collector)
     patience = timedelta(seconds=settings.consumers_lost_limit)
     watchdog = machinery.background.spawn(machinery.vitals.watch_consumers(patience), name="consumers")
     try:
@@ -120,7 +129,7 @@ async def _moving(machinery: Machinery, settings: DispatcherSettings) -> AsyncIt
         await machinery.intake.stop()  # first: what it still finishes goes through the relay
         stop.set()
         machinery.relay.stop()
-        await asyncio.gather(relay, sweeper, return_exceptions=True)
+        await asyncio.gather(*machinery.tasks, return_exceptions=True)
         await machinery.intake.stop()  # it may have come up meanwhile
 
 

@@ -28,3 +28,6 @@ class DispatcherSettings(ServiceSettings):
         le=86400,
         description="a worker's time to stop; then an aborted run nobody holds is ended",
     )
+    dispatcher_dead_letter_interval: float = Field(
+        default=10, gt=0, le=86400, description="seconds between two looks at the depth of the dead queues"
+    )

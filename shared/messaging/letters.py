@@ -160,12 +160,14 @@ class Letter:
             return f"JSON, {_kind(value)}"
         return [f"{_shown(name)}: {_kind(inner)}" for name, inner in list(value.items())[:SHOWN_FIELDS]]
 
-    def noted(self) -> DeadMessage:
-        """What its run shows of it."""
+    def noted(self) -> DeadMessage | None:
+        """What its run shows of it; None when it has no id that a row could hold."""
+        if not self.message_id or not self.message_id.isprintable():
+            return None
         run_type, run_id = self.run or (None, None)
         return DeadMessage(
             queue=self.queue,
-            message_id=self.message_id or "",
+            message_id=self.message_id,
             type=_shown(self.type),
             service=self.service.value if self.service else None,
             run_type=run_type,

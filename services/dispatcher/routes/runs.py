@@ -138,7 +138,7 @@ async def download_archive(run: UUID, member: TheMember, room: TheRoom) -> Strea
 
 async def _get(run_type: RunType, run_id: UUID, member: Member, room: Room) -> RunView:
     async with room.uow.begin(member.tenant_id) as tx:
-        return RunView.of(await _found(tx, run_type, run_id))
+        return RunView.of(await _found(tx, run_type, run_id), await tx.dead_messages.of_run(run_type, run_id))
 
 
 async def _items(

@@ -44,6 +44,7 @@ def settings(rabbit: Rabbit, database_url: str) -> DispatcherSettings:
         amqp_url=rabbit.amqp_url,  # type: ignore[arg-type]  # pydantic reads the text
         database_url=database_url,
         dispatcher_sweep_interval=3600,
+        dispatcher_dead_letter_interval=0.5,
     )
 
 
