@@ -192,7 +192,7 @@ def holds_credentials(one: Variable) -> bool:
 
 def test_every_variable_that_the_code_names_is_in_the_reference() -> None:
     """Variables whose name begins with ours; those that processes give to one another are no settings."""
-    between_processes = {"REINSTATE_STACK_SERVER", "REINSTATE_DEMO_GRAPH_SECRET"}
+    between_processes = {"REINSTATE_STACK_SERVER", "REINSTATE_DEMO_GRAPH_SECRET", "REINSTATE_FAILPOINTS"}
     code = {path for top in ("cli", "services", "shared", "simulator") for path in (ROOT / top).rglob("*.py")}
     code.remove(ROOT / "cli" / "settings_reference.py")
     read = {name for path in code for name in re.findall(r"\bREINSTATE_[A-Z_]+", path.read_text(encoding="utf-8"))}

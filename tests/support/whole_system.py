@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +142,13 @@ def calls_of(entries: list[Entry], run: Run) -> Counter[tuple[str | None, ...]]:
 
 @contextmanager
 def whole_system(
-    folder: Path, database_url: str, amqp_url: str, management_url: str, **workers: int
+    folder: Path,
+    database_url: str,
+    amqp_url: str,
+    management_url: str,
+    *,
+    settings: Mapping[str, str] | None = None,
+    **workers: int,
 ) -> Iterator[System]:
     """Run everything until the block ends; every service that is left then must end with exit code 0."""
     with running(folder, ["--tenants", "0"]) as simulator:
@@ -154,6 +160,7 @@ def whole_system(
             "RESTORE_INTENT_GRACE_SECONDS": _INTENT_GRACE,
             "GRAPH_WRITE_LIMIT": _NO_LIMIT,
             "GRAPH_REQUEST_LIMIT": _NO_LIMIT,
+            **(settings or {}),
         }
         system = System(simulator, Fleet(folder, environment), database_url, amqp_url, management_url)
         try:

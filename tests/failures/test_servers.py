@@ -1,0 +1,133 @@
+"""A broker and a database that die, freeze, or refuse to take more, while people work."""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+
+from tests.support.builders import World
+from tests.support.chaos import Arena, Note, managers, storm, tell, until
+from tests.support.own_system import system_of_its_own
+
+pytestmark = [pytest.mark.failures, pytest.mark.timeout(300)]
+RECOVERY = 60.0  # seconds until work goes on after a server is back
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """A whole system on servers of its own."""
+    with system_of_its_own(tmp_path_factory.mktemp("fleet")) as opened:
+        yield opened
+
+
+async def test_t04_a_broker_that_is_killed_five_times_loses_nothing(here: Arena, world: World, note: Note) -> None:
+    """T04: SIGKILL and a restart, under load."""
+    recoveries: list[float] = []
+
+    async def kill_and_start(rng: random.Random) -> None:
+        for _ in range(5):
+            await asyncio.sleep(rng.uniform(0.5, 2))
+            await asyncio.to_thread(here.own.kill_broker)
+            await asyncio.to_thread(here.own.start_broker)
+            back = time.monotonic()
+            await here.fleet.ready()
+            recoveries.append(time.monotonic() - back)
+
+    await storm(here, world, note, 4, kill_and_start)
+    print(f"T04: everybody consumed again {max(recoveries):.1f} s after the broker was back")  # noqa: T201  a figure
+    assert max(recoveries) < RECOVERY
+
+
+async def test_t12_a_database_that_crashes_and_comes_back_loses_nothing_and_ends_no_process(
+    here: Arena, world: World, note: Note
+) -> None:
+    """T12: PostgreSQL's immediate shutdown, twice, under load."""
+    before = {service.pid for service in here.fleet.services}
+
+    async def crash(rng: random.Random) -> None:
+        for _ in range(2):
+            await asyncio.sleep(rng.uniform(1, 3))
+            await asyncio.to_thread(here.own.restart_database)
+            await asyncio.sleep(3)
+
+    await storm(here, world, note, 12, crash)
+    assert {service.pid for service in here.fleet.services if service.process.poll() is None} == before
+
+
+async def test_t05_starts_are_taken_during_a_memory_alarm_and_everything_drains_after_it(
+    here: Arena, world: World, note: Note
+) -> None:
+    """T05: the broker blocks everybody who publishes."""
+    await starts_while(here, world, note, "memory alarm", here.own.memory_alarm, 15)
+
+
+async def test_t06_starts_are_taken_while_the_broker_is_frozen_and_everything_drains_after_it(
+    here: Arena, world: World, note: Note
+) -> None:
+    """T06: SIGSTOP for 20 seconds, longer than a heartbeat."""
+    await starts_while(here, world, note, "frozen", here.own.paused_broker, 20)
+
+
+async def starts_while(
+    here: Arena,
+    world: World,
+    note: Note,
+    what: str,
+    trouble: Callable[[], AbstractContextManager[None]],
+    seconds: float,
+) -> None:
+    """Start captures as long as the trouble lasts: every one is accepted at once, and all of them end well."""
+    slowest = 0.0
+    async with managers(here.system, world, 4, 5) as (journal, people):
+        with trouble():
+            until_when = time.monotonic() + seconds
+            while time.monotonic() < until_when:
+                for one in people:
+                    asked = time.monotonic()
+                    await one.start_capture()
+                    slowest = max(slowest, time.monotonic() - asked)
+                await asyncio.sleep(0.5)
+            [waiting] = await world.rows("SELECT count(*) AS n FROM outbox")
+        over = time.monotonic()
+        report = await here.verdict(journal, world, patience=120)
+    drained = time.monotonic() - over
+    tell(note, report, trouble=what, slowest_start=f"{slowest:.2f}s", outbox=waiting["n"], drained=f"{drained:.1f}s")
+    report.must_be_good()
+    assert journal.unanswered == 0
+    await here.fleet.ready()
+
+
+async def test_the_broker_is_down_for_a_while_every_start_is_accepted_and_nothing_is_lost(
+    here: Arena, world: World, note: Note, outage: float
+) -> None:
+    """Scaled by REINSTATE_TEST_OUTAGE_SECONDS (20 unless told)."""
+    async with managers(here.system, world, 4, 120) as (journal, people):
+        await asyncio.to_thread(here.own.kill_broker)
+        until_when = time.monotonic() + outage
+        while time.monotonic() < until_when:
+            for one in people:
+                await one.start_capture()
+            await asyncio.sleep(0.5)
+        await asyncio.to_thread(here.own.start_broker)
+        back = time.monotonic()
+        report = await here.verdict(journal, world, patience=120)
+    tell(note, report, outage=f"{outage:.0f}s", drained=f"{time.monotonic() - back:.1f}s")
+    report.must_be_good()
+    assert journal.unanswered == 0
+    await until(lambda: all_take_work(here), 60)
+
+
+async def all_take_work(here: Arena) -> bool:
+    """Tell whether every service consumes again."""
+    await here.fleet.ready()
+    return True
+
+
+@pytest.fixture
+def outage() -> float:
+    """How long the broker is down, in seconds."""
+    return float(os.environ.get("REINSTATE_TEST_OUTAGE_SECONDS", "20"))
