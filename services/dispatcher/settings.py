@@ -16,7 +16,7 @@ class DispatcherSettings(ServiceSettings):
     dispatcher_pool_size: int = Field(default=16, ge=2, le=100, description="database connections")
     dispatcher_max_body: int = Field(default=MAX_BODY, ge=1024, description="bytes of one request, at most")
     dispatcher_sweep_interval: float = Field(
-        default=5, gt=0, le=86400, description="seconds between two sweeps, give or take"
+        default=4, gt=0, le=86400, description="seconds between two sweeps, give or take"
     )
     dispatcher_wake_after: float = Field(
         default=60, gt=0, le=86400, description="an idle run is woken again after this long"
