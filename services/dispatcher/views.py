@@ -7,11 +7,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from services.dispatcher.dead_message_views import DeadMessageView
 from services.dispatcher.problems import title_of
 from shared.contracts.events import RunCounts
 from shared.domain.backups import CaptureWarning, Quality
-from shared.domain.dead_messages import DeadMessage, Resolution
-from shared.domain.error_texts import ERROR_TEXTS
+from shared.domain.dead_messages import DeadMessage
 from shared.domain.errors import ContextValue, SafeCode, safe_context
 from shared.domain.items import ItemState, Outcome
 from shared.domain.operations import Role
@@ -60,52 +60,6 @@ class SafeErrorView(BaseModel):
             return None
         known = SafeCode(code) if code in set(SafeCode) else SafeCode.INTERNAL_UNEXPECTED
         return cls(code=known.value, title=title_of(known), context=safe_context(context or {}))
-
-
-class DeadMessageView(BaseModel):
-    """A message about a run that nobody could work with, and what to do about it. Never its content."""
-
-    model_config = _example(
-        queue="restore.dead",
-        message_id="0198c0de-0000-7000-8000-0000000000d1",
-        type="reinstate.run.wake_up.v1",
-        service="restore",
-        code="message.retries_exhausted",
-        title="A message failed in every waiting room",
-        next_step="Mend the cause, then send it again: reinstate dead replay.",
-        first_failed_at=_TIME,
-        seen_at=_TIME,
-    )
-
-    queue: str = Field(description="where it waits, or waited")
-    message_id: str
-    type: str
-    service: str | None = None
-    code: str
-    title: str
-    next_step: str
-    first_failed_at: datetime | None = None
-    seen_at: datetime | None = None
-    resolved_at: datetime | None = Field(default=None, description="absent while it waits")
-    resolution: Resolution | None = None
-
-    @classmethod
-    def of(cls, message: DeadMessage) -> "DeadMessageView":
-        """Show a dead message."""
-        text = ERROR_TEXTS[message.code]
-        return cls(
-            queue=message.queue,
-            message_id=message.message_id,
-            type=message.type,
-            service=message.service,
-            code=message.code.value,
-            title=text.title,
-            next_step=text.next_step,
-            first_failed_at=message.first_failed_at,
-            seen_at=message.seen_at,
-            resolved_at=message.resolved_at,
-            resolution=message.resolution,
-        )
 
 
 class RunView(BaseModel):

@@ -30,6 +30,7 @@ from shared.messaging.envelope import ATTEMPT, FAILED_AT, FIELD, REASON, Envelop
 from shared.messaging.publisher import ConfirmedPublisher, Delivery, PublishFailed
 from shared.messaging.topology import RETRY_QUEUE, RETRY_TIER, RETRY_TIERS, RetryTier
 from shared.runtime.failpoints import reached
+from shared.runtime.metrics import MESSAGES
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractIncomingMessage
@@ -144,10 +145,12 @@ class Intake:
                 model, envelope = read(message, queue, models, user)
                 await handler(model, envelope)  # type: ignore[arg-type]  # `read` returns one of the given models
                 reached("before_ack")
+                self._count("done")
             except PoisonMessage as poison:
                 await self._send_on("message.parked", poison, self._parked(queue, message, poison))
             except LeaseLost:
                 log.info("message.lease_lost")
+                self._count("left", SafeCode.RUN_NOT_ACTIVE)
             except TransientError as error:
                 attempt = attempt_of(message)
                 if attempt > len(self._tiers):
@@ -158,6 +161,9 @@ class Intake:
                     await self._send_on("message.retried", error, self._later(queue, message, error, tier))
             except ReinstateError as error:
                 await self._send_on("message.dead", error, self._dead(queue, message, error.code))
+            except Exception:
+                self._count("dead", SafeCode.INTERNAL_UNEXPECTED)
+                raise
 
     async def _send_on(self, action: str, error: ReinstateError, delivery: Delivery) -> None:
         """Hand the message over; returning acks it here. If that fails, the broker dead-letters it."""
@@ -165,8 +171,13 @@ class Intake:
         try:
             await self._publisher.send(delivery)
         except PublishFailed as failure:
+            self._count("dead", error.code)
             log.error("message.rejected", code=error.code, reason=failure.context.get("reason"))  # noqa: TRY400  no traces in logs
             raise RejectMessage from failure
+        self._count(action.rpartition(".")[2], SafeCode(delivery.headers[REASON]))
+
+    def _count(self, outcome: str, reason: SafeCode | None = None) -> None:
+        MESSAGES.labels(self._service.value, outcome, reason.value if reason else "none").inc()
 
     def _parked(self, queue: Queue, message: "AbstractIncomingMessage", poison: PoisonMessage) -> Delivery:
         headers = self._why(poison.code)

@@ -30,7 +30,8 @@ The first word of a queue's name is the service that owns it. `{ServiceName.REST
 | no binding wants it, on `commands`, `dead-letter` or `requeue` | `unrouted` |
 | no binding wants it, on `work` or `events` | back to the relay, which keeps the row and tries again |
 
-Anything in a `.dead`, `.parked` or `unrouted` queue waits for a person.
+Anything in a `.dead`, `.parked` or `unrouted` queue waits for a person:
+[Empty the dead letters](../how-to/empty-the-dead-letters.md).
 
 The dispatcher's live feeds are not listed: each replica declares its own exclusive classic queue
 `dispatcher.live.<name>`, bound to `events`, and it is gone with its connection.

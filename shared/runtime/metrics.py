@@ -135,6 +135,16 @@ DUPLICATES: Final = _counter(
     of=_ALL,
 )
 
+MESSAGES: Final = _counter(
+    "reinstate_messages_total",
+    "messages",
+    "Deliveries by what came of them: `done`, `retried`, `parked`, `dead`, `left` to another owner; with the safe code",
+    "service",
+    "outcome",
+    "reason",
+    of=_ALL,
+)
+
 # The way out.
 OUTBOX_AGE: Final = _gauge(
     "reinstate_outbox_oldest_unsent_seconds",

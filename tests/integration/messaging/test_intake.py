@@ -20,6 +20,7 @@ from shared.messaging.envelope import Envelope
 from shared.messaging.intake import Intake
 from shared.messaging.publisher import ConfirmedPublisher
 from shared.messaging.topology import RETRY_TIERS
+from shared.runtime.metrics import REGISTRY
 from tests.support.rabbit import PATIENCE, Proxy, Rabbit, eventually
 
 QUEUE = Queue.RESTORE_INTERACTIVE
@@ -104,10 +105,19 @@ async def test_an_ack_follows_the_handler(rabbit: Rabbit, subscribe: Subscribe) 
 WAKE_UP = json.loads(encode(a_wake_up()))
 
 
+def counted(outcome: str, reason: str) -> float:
+    """How many messages this process has counted so far."""
+    labels = {"service": "restore", "outcome": outcome, "reason": reason}
+    return REGISTRY.get_sample_value("reinstate_messages_total", labels) or 0.0
+
+
 UNREADABLE = {  # what: (body, properties, reason, field)
     "no JSON": (b"{nonsense", {}, SafeCode.MESSAGE_UNDECODABLE, None),
     "no text": (b"\xff\xfe", {}, SafeCode.MESSAGE_UNDECODABLE, None),
-    "deep": (b"[" * 5000, {}, SafeCode.MESSAGE_UNDECODABLE, None),
+    "deep": (b"[" * 10_000, {}, SafeCode.MESSAGE_UNDECODABLE, None),
+    "huge number": (b'{"version": 1, "lane": 1e999999}', {}, SafeCode.MESSAGE_UNDECODABLE, "tenant_id"),
+    "huge integer": (b'{"version": ' + b"9" * 60_000 + b"}", {}, SafeCode.MESSAGE_UNDECODABLE, None),
+    "compressed": (b"\x28\xb5\x2f\xfd\x00", {"content_encoding": "zstd"}, SafeCode.MESSAGE_UNDECODABLE, None),
     "bad value": (json.dumps(WAKE_UP | {"lane": "fast"}).encode(), {}, SafeCode.MESSAGE_UNDECODABLE, "lane"),
     "version 2": (json.dumps(WAKE_UP | {"version": 2}).encode(), {}, SafeCode.MESSAGE_UNKNOWN_VERSION, "version"),
     "unknown type": (b"{}", {"type": "reinstate.run.wake_up.v9"}, SafeCode.MESSAGE_UNKNOWN_VERSION, "type"),
@@ -121,6 +131,7 @@ async def test_what_cannot_be_read_is_parked_with_a_reason_and_the_rest_goes_on(
     rabbit: Rabbit, subscribe: Subscribe
 ) -> None:
     recorder, good = Recorder(), a_wake_up()
+    before = {code: counted("parked", code) for code in SafeCode}
     await subscribe(recorder)
 
     for what, (body, properties, _, _) in UNREADABLE.items():
@@ -142,6 +153,9 @@ async def test_what_cannot_be_read_is_parked_with_a_reason_and_the_rest_goes_on(
         for m in parked
     } == {("run", "work", QUEUE, QUEUE)}
     assert (await recorder.next())[0] == good
+    reasons_of = [code for _, _, code, _ in UNREADABLE.values()]
+    for code in set(reasons_of):
+        assert counted("parked", code) - before[code] == reasons_of.count(code)
 
 
 async def test_a_message_without_an_id_is_parked(rabbit: Rabbit, subscribe: Subscribe) -> None:
@@ -202,11 +216,18 @@ async def test_after_the_last_tier_a_message_is_dead_with_a_reason(rabbit: Rabbi
 async def test_a_failure_that_time_does_not_heal_leaves_the_queue(
     rabbit: Rabbit, subscribe: Subscribe, error: Exception, queue: str, reason: str | None
 ) -> None:
+    outcome, code = queue.rpartition(".")[2], reason or SafeCode.INTERNAL_UNEXPECTED
+    before = counted(outcome, code)
     await subscribe(Recorder(error))
 
     await send(rabbit, encode(a_wake_up()), message_id="broken")
 
     message = await rabbit.take(queue)
+
+    async def counted_once() -> bool:
+        return counted(outcome, code) == before + 1
+
+    await eventually(counted_once)
     assert message.message_id == "broken"
     assert message.headers.get("x-reinstate-reason") == reason
 
