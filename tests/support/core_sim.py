@@ -4,6 +4,7 @@ The real ledger and engine; a broker that loses, doubles and reorders; a databas
 a target that loses answers; workers that die at any failpoint. One process, one event loop.
 """
 
+import asyncio
 import json
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
@@ -170,6 +171,9 @@ class CoreSim:
                     await engine.wake(message.wake_up, message_id=message.id)
         except (Crash, TransientError):
             self.queue.append(message)
+        # What a dead worker had under way may still land, as a packet on the wire would: before the next step.
+        if under_way := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(under_way, timeout=5)
 
     async def expire_leases(self) -> None:
         """Time passes: leases lapse, waits are over."""
