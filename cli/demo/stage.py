@@ -85,6 +85,7 @@ def _environment(stack: Stack, simulator: RunningSimulator) -> dict[str, str]:
         "DATABASE_URL": stack.database_url,
         "RABBITMQ_MANAGEMENT_URL": stack.management_url,
         SECRET_VARIABLE: simulator.client_secret,
+        "WORKER_CALL_SECONDS": _CALL_SECONDS,
         "RESTORE_INTENT_GRACE_SECONDS": _INTENT_GRACE,
     }
 

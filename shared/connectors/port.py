@@ -24,6 +24,7 @@ class TenantConnection:
     kind: str
     external_id: str  # the directory's id in its own system
     settings: Mapping[str, str] = field(default_factory=dict)
+    call_limit: float | None = None  # seconds of one call, where whoever calls has less time than the settings give
 
 
 @dataclass(frozen=True, slots=True)

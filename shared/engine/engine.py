@@ -7,6 +7,7 @@ the time: the next worker finds every fact in the rows.
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -89,7 +90,8 @@ class Engine:
             authority = await tx.authority.of(run)
         reached("after_acquire")
         try:
-            await self._hold(lease, run, authority.connection, authority.refusal)
+            connection = replace(authority.connection, call_limit=self._settings.call_limit.total_seconds())
+            await self._hold(lease, run, connection, authority.refusal)
         except LeaseLost:
             LEASES_LOST.labels(lease.service).inc()
             _log.warning("lease.lost", run_id=str(run.id), epoch=lease.epoch)

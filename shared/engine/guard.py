@@ -36,6 +36,8 @@ class LeaseGuard:
         self._every = every.total_seconds()
         self._monotonic = monotonic
         self._trusted_until = lease.trusted_until
+        self._not_renewing = asyncio.Event()
+        self._not_renewing.set()
 
     def check(self) -> None:
         """Raise `LeaseLost` when no new side effect may start."""
@@ -46,12 +48,21 @@ class LeaseGuard:
         """Trust the lease no longer: a write of ours was fenced."""
         self._trusted_until = self._monotonic()
 
+    async def breathe(self) -> None:
+        """Let a renewal that is due go first. Called between items: those that never wait would starve it."""
+        await asyncio.sleep(0)
+        await self._not_renewing.wait()
+
     async def watch(self) -> None:
         """Renew for ever; raise `LeaseLost` when another worker took the run or renewing failed for too long."""
         pause = self._every
         while True:
             await asyncio.sleep(min(pause, max(0.0, self._trusted_until - self._monotonic())))
-            pause = await self._renew()
+            self._not_renewing.clear()
+            try:
+                pause = await self._renew()
+            finally:
+                self._not_renewing.set()
 
     async def _renew(self) -> float:
         remaining = self._trusted_until - self._monotonic()

@@ -13,6 +13,7 @@ class EngineSettings:
 
     owner: str  # unique per process start
     lease_ttl: timedelta = timedelta(seconds=30)
+    call_limit: timedelta = timedelta(seconds=18)  # of one call to a tenant's system
     slice_items: int = 500
     slice_time: timedelta = timedelta(seconds=20)
     concurrency: int = 4  # items of one run at a time
@@ -20,6 +21,7 @@ class EngineSettings:
     flush_time: timedelta = timedelta(milliseconds=200)  # outcomes wait at most this long for their commit
     progress_every: timedelta = timedelta(seconds=1)
     max_pickups: int = 20  # of a run whose items could not even be listed
+    throttled_at_most: timedelta = timedelta(hours=48)  # then a run ends whose slice came to nothing for it
     limits: SlotLimits = field(default_factory=SlotLimits)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 

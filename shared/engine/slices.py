@@ -146,7 +146,7 @@ class RunSlice:
             if result is not None:
                 self._results.append(result)
                 self._has_results.set()
-            await asyncio.sleep(0)  # items that never wait must not starve the renewal of the lease
+            await self._guard.breathe()
 
     async def _attempt(self, item: Item, work_item: WorkItem) -> ItemResult | None:
         ITEM_ATTEMPTS.labels(self.run.operation).inc()

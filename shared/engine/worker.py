@@ -5,10 +5,11 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from typing import Self
 from uuid import UUID, uuid4
 
 import structlog
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shared.contracts.names import ServiceName
 from shared.contracts.work import WakeUp
@@ -17,7 +18,7 @@ from shared.engine.engine import Engine
 from shared.engine.settings import EngineSettings
 from shared.engine.work import Work
 from shared.messaging.application import Application, application
-from shared.messaging.broker import MAX_PREFETCH
+from shared.messaging.broker import GRACEFUL_TIMEOUT, MAX_PREFETCH
 from shared.messaging.intake import Intake
 from shared.messaging.process import Surroundings
 from shared.messaging.publisher import ConfirmedPublisher
@@ -51,6 +52,9 @@ class WorkerSettings(ConsumerSettings):
     worker_lease_seconds: float = Field(
         default=30, ge=1, le=300, description="after which another worker may take a silent run over"
     )
+    worker_call_seconds: float = Field(
+        default=18, gt=0, le=25, description="of one call to a tenant's system; less than a lease"
+    )
     worker_pool_size: int = Field(default=12, ge=2, le=100, description="database connections for items")
     graph_budget_share: float = Field(
         default=0.95, gt=0, le=1, description="of the limits of each tenant's system, used by all workers together"
@@ -59,6 +63,17 @@ class WorkerSettings(ConsumerSettings):
         default=100, ge=1, le=100_000, description="writes that one tenant's Intune takes from one app in 20 seconds"
     )
     graph_request_limit: int = Field(default=1000, ge=1, le=1_000_000, description="requests of any kind, likewise")
+
+    @model_validator(mode="after")
+    def _times_are_in_order(self) -> Self:
+        """A call that outlives its lease writes beside the next owner; a slice that outlives the stop is cut off."""
+        if self.worker_call_seconds >= self.worker_lease_seconds:
+            raise ValueError("WORKER_CALL_SECONDS must be less than WORKER_LEASE_SECONDS")
+        if self.worker_slice_seconds + self.worker_call_seconds >= GRACEFUL_TIMEOUT:
+            raise ValueError(
+                f"WORKER_SLICE_SECONDS and WORKER_CALL_SECONDS must be less than {GRACEFUL_TIMEOUT:g} together"
+            )
+        return self
 
 
 async def work_slice(wake_up: WakeUp, message_id: str, engine: Engine) -> None:
@@ -119,5 +134,6 @@ def _pace(service: ServiceName, settings: WorkerSettings) -> EngineSettings:
         owner=f"{service}:{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}",
         lease_ttl=timedelta(seconds=settings.worker_lease_seconds),
         slice_time=timedelta(seconds=settings.worker_slice_seconds),
+        call_limit=timedelta(seconds=settings.worker_call_seconds),
         concurrency=settings.worker_concurrency,
     )

@@ -29,7 +29,7 @@ from tests.support.whole_system import System, all_events, whole_system
 from tests.support.wire import Wire
 
 Note = Callable[[str, object], None]
-SHORT_LEASE = {"WORKER_LEASE_SECONDS": "2"}
+SHORT_LEASE = {"WORKER_LEASE_SECONDS": "2", "WORKER_CALL_SECONDS": "1.9"}
 CALM = 60.0  # seconds until everything has settled after the last fault
 _TABLES = {RunType.RESTORE: "restore_runs", RunType.BULK: "bulk_operation_runs"}
 

@@ -157,6 +157,7 @@ def whole_system(
             "DATABASE_URL": database_url,
             "RABBITMQ_MANAGEMENT_URL": management_url,
             SECRET_VARIABLE: simulator.client_secret,
+            "WORKER_CALL_SECONDS": "2",
             "RESTORE_INTENT_GRACE_SECONDS": _INTENT_GRACE,
             "GRAPH_WRITE_LIMIT": _NO_LIMIT,
             "GRAPH_REQUEST_LIMIT": _NO_LIMIT,

@@ -44,7 +44,9 @@ class GraphSettings:
             authority_url=_url(given.get("authority_url", cls.authority_url), "authority_url"),
             api_version=_word(given.get("api_version", cls.api_version), "api_version"),
             connect_timeout=_seconds(given, "connect_timeout_s", cls.connect_timeout),
-            total_timeout=_seconds(given, "total_timeout_s", cls.total_timeout),
+            total_timeout=min(
+                _seconds(given, "total_timeout_s", cls.total_timeout), connection.call_limit or cls.total_timeout
+            ),
         )
 
     @property

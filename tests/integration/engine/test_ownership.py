@@ -1,0 +1,176 @@
+"""Who may work a run: what is counted, what starves nobody, and that who lost its lease does nothing any more."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from shared.connectors.port import TenantConnection
+from shared.domain.errors import LeaseLost
+from shared.domain.items import Outcome
+from shared.domain.runs import RunStatus
+from shared.engine.guard import LeaseGuard
+from shared.engine.settings import EngineSettings
+from shared.engine.slices import RunSlice
+from shared.ports import Intent, Item, ItemResult, Lease, RunRecord, SlotLimits
+from shared.runtime.clock import SystemClock
+from shared.runtime.ids import new_id
+from shared.runtime.metrics import REGISTRY
+from tests.support.engine_lab import SHORT, Lab, ToyWork, lab
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[Lab]:
+    async with lab(database_url) as opened:
+        yield opened
+
+
+def count(name: str, **labels: str) -> float:
+    """A counter of this process; tests look at differences."""
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+async def lease_of(world: Lab, run: RunRecord, owner: str, ttl: timedelta = SHORT) -> Lease:
+    """Take the run over by hand, under a wake-up of its own."""
+    async with world.uow.begin(run.tenant_id) as tx:
+        taken = await tx.ledger.acquire(
+            run.run_type, run.id, owner=owner, wake_up_id=new_id(), ttl=ttl, limits=SlotLimits()
+        )
+    assert isinstance(taken, tuple), taken
+    return taken[0]
+
+
+async def lapse(world: Lab) -> None:
+    """Let every lease be over by the database's clock."""
+    await world.rows("UPDATE bulk_operation_runs SET lease_until = clock_timestamp() - interval '1 second' RETURNING 1")
+
+
+async def test_items_that_never_wait_do_not_starve_the_renewal(world: Lab) -> None:
+    """Without a pause between items the loop would be busy for longer than the lease, and the run lost on the way."""
+
+    async def busy(item: Item) -> ItemResult:
+        until = time.monotonic() + 0.05
+        while time.monotonic() < until:
+            pass
+        return ItemResult(item.ordinal, Outcome.CAPTURED)
+
+    lost = count("reinstate_leases_lost_total", service="busy")
+    run = await world.add_run()
+
+    await world.wake(world.worker(ToyWork(70, busy), "busy", lease_ttl=timedelta(seconds=3), concurrency=1), run)
+
+    run = await world.get(run)
+    assert (run.status, run.attempt, run.counts.succeeded) == (RunStatus.SUCCEEDED, 1, 70)
+    assert count("reinstate_leases_lost_total", service="busy") == lost
+
+
+async def test_a_late_write_is_fenced_counted_and_changes_nothing(world: Lab) -> None:
+    """The old holder comes back after another took its lapsed run over: its outcome arrives nowhere."""
+    went, may_go = asyncio.Event(), asyncio.Event()
+
+    async def slow(item: Item) -> ItemResult:
+        went.set()
+        await may_go.wait()
+        return ItemResult(item.ordinal, Outcome.CAPTURED)
+
+    before = {
+        name: count(name, **labels)
+        for name, labels in (
+            ("reinstate_fenced_writes_total", {"service": "late"}),
+            ("reinstate_leases_lost_total", {"service": "late"}),
+            ("reinstate_takeovers_total", {"how": "lapsed"}),
+        )
+    }
+    run = await world.add_run()
+    late = asyncio.create_task(world.wake(world.worker(ToyWork(1, slow), "late", lease_ttl=timedelta(minutes=5)), run))
+    await went.wait()
+    await lapse(world)
+    lease = await lease_of(world, run, "heir:1", timedelta(minutes=5))
+    may_go.set()
+    await late
+
+    run = await world.get(run)
+    assert (run.status, run.lease_epoch, run.counts.processed) == (RunStatus.RUNNING, lease.epoch, 0)
+    assert count("reinstate_fenced_writes_total", service="late") > before["reinstate_fenced_writes_total"]
+    assert count("reinstate_leases_lost_total", service="late") == before["reinstate_leases_lost_total"] + 1
+    assert count("reinstate_takeovers_total", how="lapsed") == before["reinstate_takeovers_total"] + 1
+
+
+async def test_a_redelivered_wake_up_that_takes_over_is_counted(world: Lab) -> None:
+    before = count("reinstate_takeovers_total", how="redelivered")
+    run, wake_up = await world.add_run(), new_id()
+    for owner in ("dead:1", "heir:1"):
+        async with world.uow.begin(run.tenant_id) as tx:
+            await tx.ledger.acquire(
+                run.run_type, run.id, owner=owner, wake_up_id=wake_up, ttl=SHORT, limits=SlotLimits()
+            )
+
+    assert count("reinstate_takeovers_total", how="redelivered") == before + 1
+
+
+async def test_a_wake_up_that_nobody_needs_is_counted_as_a_duplicate(world: Lab) -> None:
+    before = count("reinstate_duplicates_suppressed_total", where="wake_up")
+    run = await world.add_run()
+    worker = world.worker(ToyWork(1))
+    await world.wake(worker, run)
+
+    await world.wake(worker, run)
+
+    assert count("reinstate_duplicates_suppressed_total", where="wake_up") == before + 1
+
+
+async def test_a_lapsed_lease_is_not_renewed_since_its_slot_may_be_another_s(world: Lab) -> None:
+    run = await world.add_run()
+    lease = await lease_of(world, run, "sleeper:1", timedelta(minutes=5))
+    renewed = await world.keeper.renew(lease)
+    await lapse(world)
+
+    assert renewed is not None
+    assert await world.keeper.renew(lease) is None
+
+
+class FrozenWhileItCommits:
+    """A unit of work that stores intents, and a clock that jumps by a minute meanwhile."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.stored: list[Intent] = []
+
+    @property
+    def ledger(self) -> "FrozenWhileItCommits":
+        return self
+
+    async def intend(self, _: Lease, intents: Sequence[Intent]) -> None:
+        self.stored += intents
+
+    @asynccontextmanager
+    async def begin(self, _: UUID) -> AsyncIterator[Any]:
+        yield self
+        self.now += 60
+
+
+async def test_a_worker_that_was_frozen_while_it_committed_an_intent_does_not_send_the_write(world: Lab) -> None:
+    """The check before the commit passed: the one after it has to stop the write."""
+    run, frozen = await world.add_run(), FrozenWhileItCommits()
+    lease = replace(await lease_of(world, run, "frozen:1"), trusted_until=24.0)
+    slice_ = RunSlice(
+        run=run,
+        connection=TenantConnection(run.tenant_id, "graph", "directory", {}),
+        work=ToyWork(1),
+        guard=LeaseGuard(world.keeper, lease, SHORT, lambda: frozen.now),
+        uow=frozen,
+        settings=EngineSettings(owner="frozen:1"),
+        clock=SystemClock(),
+        is_draining=lambda: False,
+    )
+
+    with pytest.raises(LeaseLost):
+        await slice_.intend(Intent(0, "write", "hash", None))
+
+    assert len(frozen.stored) == 1
