@@ -187,10 +187,18 @@ class Engine:
             await self._finish(slice_.lease, _ended_early(run, slice_.fatal.code, slice_.fatal), slice_)
         elif guard.abort_requested:
             await self._finish(slice_.lease, Ending(RunStatus.ABORTED, SafeCode.RUN_ABORTED), slice_)
+        elif slice_.throttled_for is not None and self._has_waited_too_long(slice_):
+            await self._finish(slice_.lease, _ended_early(run, SafeCode.GRAPH_THROTTLED), slice_)
         elif slice_.throttled_for is not None:
             await self._release(slice_, WaitReason.THROTTLED, slice_.throttled_for)
         else:
             await self._release(slice_, None, None)
+
+    def _has_waited_too_long(self, slice_: RunSlice) -> bool:
+        started_at = slice_.run.started_at
+        if slice_.has_progressed or started_at is None:
+            return False
+        return self._clock.now() - started_at > self._settings.throttled_at_most
 
     async def _conclude(self, slice_: RunSlice) -> None:
         work = self._works[slice_.run.operation]

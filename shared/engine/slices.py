@@ -61,6 +61,7 @@ class RunSlice:
         self.run = run
         self.connection = connection
         self.throttled_for: timedelta | None = None
+        self._processed_before = run.counts.processed
         self.fatal: RunFatalError | None = None
         self._work = work
         self._guard = guard
@@ -89,6 +90,11 @@ class RunSlice:
             or self._is_draining()
             or self._clock.monotonic() - self._began >= self._settings.slice_time.total_seconds()
         )
+
+    @property
+    def has_progressed(self) -> bool:
+        """True when an item ended in this slice."""
+        return self.run.counts.processed > self._processed_before
 
     def tag(self, item: Item, step: str = "read") -> CallTag:
         """Return the headers' content for a call that is made for `item`."""

@@ -97,9 +97,9 @@ class ReadCalls:
         """Send one request; on 401 once more with a fresh token, since a refused request was not performed."""
         classes = classes_of(call.verb, call.url.removeprefix(self._root))
         patience = call.patience * self._settings.total_timeout
-        await self._pace.before(classes, patience)
         try:
             async with asyncio.timeout(self._settings.total_timeout):
+                await self._pace.before(classes, patience)
                 token = await self._tokens.token(self._http)
                 status, headers, body = await self._exchange(call, token)
                 if status == httpx.codes.UNAUTHORIZED:

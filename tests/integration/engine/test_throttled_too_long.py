@@ -1,0 +1,67 @@
+"""A run whose tenant refuses everything does not wait for ever."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared.domain.errors import SafeCode, ThrottledError
+from shared.domain.items import Outcome
+from shared.domain.runs import RunStatus, WaitReason
+from shared.engine.engine import Engine
+from shared.engine.settings import EngineSettings
+from shared.ports import Item, ItemResult
+from shared.runtime.clock import SystemClock
+from tests.support.engine_lab import OPERATION, Lab, ToyWork, captured, lab
+
+LATER = timedelta(hours=49)
+
+
+class LateClock(SystemClock):
+    """The wall clock of two days from now."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + LATER
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[Lab]:
+    async with lab(database_url) as opened:
+        yield opened
+
+
+def late_worker(world: Lab, work: ToyWork) -> Engine:
+    settings = EngineSettings(owner="w:late", concurrency=1)
+    return Engine(world.uow, world.keeper, {OPERATION: work}, settings, LateClock())
+
+
+async def refused(item: Item) -> ItemResult:
+    raise ThrottledError(retry_after=60)
+
+
+async def test_a_run_that_comes_to_nothing_for_two_days_ends_with_the_cause(world: Lab) -> None:
+    run = await world.add_run()
+    work = ToyWork(5, refused)
+    await world.wake(world.worker(work, concurrency=1), run)
+    waiting = await world.get(run)
+    assert (waiting.status, waiting.wait_reason) == (RunStatus.RUNNING, WaitReason.THROTTLED)
+
+    await world.wake(late_worker(world, work), run)
+
+    ended = await world.get(run)
+    assert (ended.status, ended.error_code) == (RunStatus.FAILED, SafeCode.GRAPH_THROTTLED)
+
+
+async def test_a_run_that_gets_on_may_wait_as_often_as_it_must(world: Lab) -> None:
+    async def every_other(item: Item) -> ItemResult:
+        return ItemResult(item.ordinal, Outcome.CAPTURED) if item.ordinal == 1 else await refused(item)
+
+    run = await world.add_run()
+    await world.wake(world.worker(ToyWork(3, refused), concurrency=1), run)
+
+    await world.wake(late_worker(world, ToyWork(3, every_other)), run)
+
+    assert (await world.get(run)).status is RunStatus.RUNNING
+    await world.rows("UPDATE bulk_operation_run_items SET not_before = NULL RETURNING 1")
+    await world.wake(late_worker(world, ToyWork(3, captured)), run)
+    assert (await world.get(run)).status is RunStatus.SUCCEEDED
