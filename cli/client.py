@@ -98,6 +98,11 @@ class Client:
         """Ask a run to stop between two items; return it as it is now."""
         return _run_of(await self._call("POST", f"{_path(run)}/abort"))
 
+    async def retry_failed(self, run: Run, *, include_unknown: bool = False) -> StartedRun:
+        """Start a child run over what the run left undone, or join the active one."""
+        response = await self._send("POST", f"{_path(run)}/retry-failed", json={"include_unknown": include_unknown})
+        return StartedRun(run=_run_of(_json(response)), created=response.status_code == httpx.codes.CREATED)
+
     async def pause(self, tenant_id: UUID, operation: str | None, reason: str) -> list[Pause]:
         """Have no run of the operation (None: of any) taken up; return what is paused now."""
         return await self._change_pause("pause", tenant_id, operation, reason)
@@ -310,6 +315,7 @@ _NEXT_STEPS = {
     "restore.plan_changed": "the tenant changed since the preview: make a new preview",
     "selection.empty": "select something, or refresh the inventory with `reinstate backup start`",
     "operation.unknown": "docs/reference/openapi.json lists the operations, such as restore.execute",
+    "run.still_active": "wait for its end: reinstate runs watch",
     "run.not_active": "the run is over: `reinstate runs show` tells how it ended",
 }
 _NEXT_BY_STATUS = {404: "check the ids, and that REINSTATE_TOKEN belongs to a member of the tenant"}

@@ -5,10 +5,10 @@ from uuid import UUID
 
 import typer
 
-from cli.connection import TenantOption, check_ended_well, client, progress_bar
+from cli.connection import TenantOption, WaitFlag, check_ended_well, client, progress_bar
 from cli.console import EXIT_CODES, JsonFlag, Output, reporting, run
 
-app = typer.Typer(no_args_is_help=True, help="Look at runs, follow them, stop them.", epilog=EXIT_CODES)
+app = typer.Typer(no_args_is_help=True, help="Look at runs, follow them, stop them, retry them.", epilog=EXIT_CODES)
 RunArgument = Annotated[UUID, typer.Argument(help="The run's id.", show_default=False)]
 
 
@@ -97,3 +97,33 @@ async def _abort(output: Output, tenant: UUID, run_id: UUID) -> None:
     async with client() as api:
         asked = await api.abort(await api.find_run(tenant, run_id))
     output.result(asked.model_dump(mode="json"), lambda console: console.print(views.run(asked)))
+
+
+@app.command("retry-failed")
+def retry_failed(
+    run_id: RunArgument,
+    tenant: TenantOption,
+    include_unknown: Annotated[
+        bool,
+        typer.Option("--include-unknown", help="Also items whose outcome nobody knows: looked for before written."),
+    ] = False,
+    wait: WaitFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Start a child run over what failed in a run that is over, or join the one that is active."""
+    with reporting(as_json) as output:
+        run(_retry_failed(output, tenant, run_id, include_unknown=include_unknown, wait=wait))
+
+
+async def _retry_failed(output: Output, tenant: UUID, run_id: UUID, *, include_unknown: bool, wait: bool) -> None:
+    from cli import views
+
+    async with client() as api:
+        started = await api.retry_failed(await api.find_run(tenant, run_id), include_unknown=include_unknown)
+        child = started.run
+        if wait:
+            with progress_bar(output) as draw:
+                child = await api.wait(child, draw)
+    check_ended_well(child)
+    document = {"created": started.created, "run": child.model_dump(mode="json")}
+    output.result(document, lambda console: console.print(views.run(child)))

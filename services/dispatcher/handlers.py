@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
 
 from services.dispatcher.admission import Asked, asked_by, check_authority, check_scope, check_times
 from services.dispatcher.identity import identity_key, request_hash
 from services.dispatcher.ports import StartTransaction, StartUnitOfWork
+from shared.contracts.base import Contract
 from shared.contracts.commands import AbortRun, Start
 from shared.contracts.events import EventKind
 from shared.domain.errors import ConflictError, NotFoundError, ReinstateError, SafeCode, TransientError
@@ -39,6 +42,25 @@ class Source:
         return self.request_id if self.door is Door.COMMANDS else None
 
 
+class Asking(Protocol):
+    """Who asks, and in which tenant."""
+
+    @property
+    def tenant_id(self) -> UUID:
+        """The tenant."""
+        ...
+
+    @property
+    def requested_by(self) -> str | None:
+        """The name that people read."""
+        ...
+
+    @property
+    def initiator_id(self) -> UUID | None:
+        """The user; None for systems."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Started:
     """The run that a start led to: new, joined, or known from the same request before."""
@@ -57,14 +79,14 @@ async def start_run(command: Start, *, source: Source, uow: StartUnitOfWork) -> 
     asked = asked_by(command)
     async with uow.begin(command.tenant_id) as tx:
         await check_authority(tx, command.initiator_id, asked.operation.role)
-        started = await _taken_before(command, source, tx)
+        started = await taken_before(command, source, tx)
         if started is None:
             not_before = check_times(command, datetime.now(UTC))
             asked = await check_scope(asked, tx)
-            started = await _find_or_create(_new_run(command, asked, source, not_before), tx)
-            await _remember(started, source, tx)
-            await _note_start(command, started, source, tx)
-        await _announce(started, source, tx)
+            started = await find_or_create(_new_run(command, asked, source, not_before), tx)
+            await remember(started, source, tx)
+            await note_start(command, started, source, tx)
+        await announce(started, source, tx)
     return started
 
 
@@ -94,9 +116,7 @@ async def abort_run(command: AbortRun, *, source: Source, uow: StartUnitOfWork) 
         return Aborted(await _stop(flagged, source, tx), was_active=True)
 
 
-async def note_refusal(
-    command: Start | AbortRun, error: ReinstateError, *, source: Source, uow: StartUnitOfWork
-) -> None:
+async def note_refusal(command: Asking, error: ReinstateError, *, source: Source, uow: StartUnitOfWork) -> None:
     """Audit a request that was refused, where its tenant is known."""
     async with uow.begin(command.tenant_id) as tx:
         if await tx.tenants.get() is None:
@@ -119,10 +139,12 @@ _RUN_WORDS = {
     "StartRestoreRun": "restore_run.start",
     "StartBulkOperationRun": "bulk_operation_run.start",
     "AbortRun": "run.abort",
+    "RetryFailed": "run.retry",
 }
 
 
-async def _taken_before(command: Start, source: Source, tx: StartTransaction) -> Started | None:
+async def taken_before(command: Contract, source: Source, tx: StartTransaction) -> Started | None:
+    """Return what the same request led to before; `ConflictError` when it came with another body."""
     if source.request_id is None:
         return None
     body = request_hash(command)
@@ -137,7 +159,8 @@ async def _taken_before(command: Start, source: Source, tx: StartTransaction) ->
     return Started(run, replayed=True)
 
 
-async def _remember(started: Started, source: Source, tx: StartTransaction) -> None:
+async def remember(started: Started, source: Source, tx: StartTransaction) -> None:
+    """Remember what the request led to, for its repetitions."""
     if source.request_id is not None:
         await tx.inbox.answer(source.door.value, source.request_id, started.run.run_type, started.run.id)
 
@@ -167,7 +190,8 @@ def _new_run(command: Start, asked: Asked, source: Source, not_before: datetime 
     )
 
 
-async def _find_or_create(new: NewRun, tx: StartTransaction) -> Started:
+async def find_or_create(new: NewRun, tx: StartTransaction) -> Started:
+    """Insert the run, or return the active one of its identity."""
     for _ in range(_RACES):
         created = await tx.runs.insert(new)
         if created is not None:
@@ -178,7 +202,8 @@ async def _find_or_create(new: NewRun, tx: StartTransaction) -> Started:
     raise TransientError(SafeCode.SERVICE_UNAVAILABLE, reason="race")
 
 
-async def _announce(started: Started, source: Source, tx: StartTransaction) -> None:
+async def announce(started: Started, source: Source, tx: StartTransaction) -> None:
+    """Tell of a new run and wake a worker; answer a command that joined one."""
     if started.created:
         await tx.outbox.announce(started.run, EventKind.STATUS, causation_id=source.causation_id)
         until = started.run.wait_until
@@ -187,7 +212,8 @@ async def _announce(started: Started, source: Source, tx: StartTransaction) -> N
         await tx.outbox.announce(started.run, EventKind.REUSED, causation_id=source.causation_id)
 
 
-async def _note_start(command: Start, started: Started, source: Source, tx: StartTransaction) -> None:
+async def note_start(command: Asking, started: Started, source: Source, tx: StartTransaction) -> None:
+    """Audit a start; who joined a run hears of its end."""
     if not started.created and command.initiator_id is not None:
         await tx.runs.watch(started.run, command.initiator_id)
     word, outcome = ("started", "success") if started.created else ("reused", "info")
@@ -205,13 +231,13 @@ async def _stop(run: RunRecord, source: Source, tx: StartTransaction) -> RunReco
     return ended
 
 
-def _name(command: Start | AbortRun, source: Source) -> str:
+def _name(command: Asking, source: Source) -> str:
     """Name who asks; a refused request may carry anything."""
     name = command.requested_by or source.requester
     return "".join(c if c.isprintable() else " " for c in name)
 
 
-def _entry(command: Start | AbortRun, run: RunRecord, source: Source, word: str, outcome: str) -> AuditEntry:
+def _entry(command: Asking, run: RunRecord, source: Source, word: str, outcome: str) -> AuditEntry:
     is_person = command.initiator_id is not None
     return AuditEntry(
         action=f"{run.run_type.value}.{word}",

@@ -29,6 +29,31 @@ class StartTransaction(Transaction, Protocol):
         ...
 
 
+class RetryRepository(Protocol):
+    """What a retry takes over from a run that is over."""
+
+    async def count(self, parent: RunRecord, *, include_unknown: bool) -> int:
+        """Count the items that a retry would take over."""
+        ...
+
+
+class RetryTransaction(StartTransaction, Protocol):
+    """A transaction that can also tell what a run left undone."""
+
+    @property
+    def retries(self) -> RetryRepository:
+        """What a retry takes over from a run that is over."""
+        ...
+
+
+class RetryUnitOfWork(Protocol):
+    """Opens transactions for retries."""
+
+    def begin(self, tenant_id: UUID) -> AbstractAsyncContextManager[RetryTransaction]:
+        """Begin a transaction for one tenant."""
+        ...
+
+
 class StartUnitOfWork(Protocol):
     """Opens transactions for starts. Raises `TransientError(SERVICE_UNAVAILABLE)` when the database does not answer."""
 
@@ -71,7 +96,7 @@ class Turns(Protocol):
         ...
 
 
-class ReadTransaction(StartTransaction, Protocol):
+class ReadTransaction(RetryTransaction, Protocol):
     """A transaction that can also list what there is."""
 
     @property

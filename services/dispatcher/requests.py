@@ -69,6 +69,17 @@ class PauseBody(EdgeModel):
     reason: Name = Field(description="shown to everybody who wonders why a run waits")
 
 
+class RetryBody(EdgeModel):
+    """What a retry takes over beside the failed items."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"include_unknown": False}]})
+
+    include_unknown: bool = Field(
+        default=False,
+        description="also items whose outcome nobody knows: they are looked for in the tenant and only then written",
+    )
+
+
 class RestoreRunBody(StartBody):
     """Preview a backup set (the default), or execute the plan of a preview that succeeded."""
 

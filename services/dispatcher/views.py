@@ -155,6 +155,8 @@ def _links(run: RunRecord) -> dict[str, str]:
     links = {"self": here, "items": f"{here}/items"}
     if not run.status.is_terminal:
         links["abort"] = f"{here}/abort"
+    elif run.counts.failed:
+        links["retry_failed"] = f"{here}/retry-failed"
     if run.operation == "restore.preview":
         links["preview"] = f"{here}/preview"
     if run.operation.endswith(".export"):

@@ -158,6 +158,9 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
     SafeCode.RUN_STALE_QUEUED: ErrorText("The run waited too long for a worker", "See whether workers run."),
     SafeCode.RUN_STALE_RUNNING: ErrorText("The run lost its worker and found no other", "See whether workers run."),
     SafeCode.RUN_NOT_ACTIVE: ErrorText("The run is over", "Look at how it ended; start a new one if it is needed."),
+    SafeCode.RUN_STILL_ACTIVE: ErrorText(
+        "The run is not over", "Wait for its end, or abort it; then what failed can be retried."
+    ),
     SafeCode.RUN_ABORTED: ErrorText("A person aborted the run", "See which items were done: an abort undoes nothing."),
     SafeCode.TENANT_CONNECTION_INVALID: ErrorText(
         "The tenant's connection is not set up", "Correct the setting that the context names."

@@ -77,6 +77,7 @@ class SafeCode(StrEnum):
     RUN_STALE_QUEUED = "run.stale_queued"
     RUN_STALE_RUNNING = "run.stale_running"
     RUN_NOT_ACTIVE = "run.not_active"
+    RUN_STILL_ACTIVE = "run.still_active"
     RUN_ABORTED = "run.aborted"
     TENANT_CONNECTION_INVALID = "tenant.connection_invalid"
     ARCHIVE_TOO_LARGE = "archive.too_large"

@@ -152,7 +152,8 @@ class Engine:
             await work.prepare(slice_)
             async with self._uow.begin(slice_.run.tenant_id) as tx:
                 await tx.ledger.fence(slice_.lease)
-                await work.expand(tx, slice_)
+                if not await tx.retries.expand(slice_.lease, slice_.run):
+                    await work.expand(tx, slice_)
                 slice_.run = await tx.ledger.expanded(slice_.lease)
             reached("after_expand")
         except TransientError as error:

@@ -87,6 +87,11 @@ class EngineTransaction(Transaction, Protocol):
         ...
 
     @property
+    def retries(self) -> Any:  # noqa: ANN401  `shared.persistence.retries.SqlRetries` or its fake
+        """What a retry takes over from its parent."""
+        ...
+
+    @property
     def turns(self) -> Any:  # noqa: ANN401  `shared.persistence.turns.SqlTurns` or its fake
         """Whose turn it is to take a free slot."""
         ...

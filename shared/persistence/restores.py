@@ -8,8 +8,24 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, and_, any_, bindparam, case, cast, func, or_, select, tuple_, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
 from sqlalchemy.dialects.postgresql import UUID as SqlUuid  # noqa: N811  the standard library has a UUID, too
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -113,8 +129,20 @@ class SqlRestores:
         return PreviewFacts(row[0], row[1], RunStatus(row[2]), row[3]) if row else None
 
     async def foundations(self, run_id: UUID, *, before_phase: int) -> list[FoundationRow]:
-        """Return the items of earlier phases: the map from backed-up ids to those of this tenant."""
+        """Return the items of earlier phases: the map from backed-up ids to those of this tenant.
+
+        A retry holds only what its parent left undone; what the parent did counts as its own.
+        """
         items = restore_run_items.c
+        line = self._line(run_id)
+        newest = (
+            select(items.item_id, items.run_id)
+            .join(line, line.c.id == items.run_id)
+            .where(items.tenant_id == self._tenant_id, items.phase < before_phase)
+            .ext(distinct_on(items.item_id))
+            .order_by(items.item_id, line.c.age)
+            .subquery()
+        )
         statement = (
             select(
                 items.policy_type,
@@ -126,7 +154,8 @@ class SqlRestores:
             )
             .select_from(restore_run_items)
             .join(backup_items, and_(backup_items.c.tenant_id == items.tenant_id, backup_items.c.id == items.item_id))
-            .where(self._of(run_id), items.phase < before_phase)
+            .join(newest, and_(newest.c.run_id == items.run_id, newest.c.item_id == items.item_id))
+            .where(items.tenant_id == self._tenant_id)
             .order_by(items.ordinal)
         )
         return [
@@ -140,6 +169,20 @@ class SqlRestores:
             )
             for row in await self._connection.execute(statement)
         ]
+
+    def _line(self, run_id: UUID) -> CTE:
+        """The run, the one it retries, and so on; `age` counts from the run itself."""
+        runs = restore_runs.c
+        own = select(runs.id, runs.retry_of, literal(0).label("age")).where(
+            runs.tenant_id == self._tenant_id, runs.id == run_id
+        )
+        line = own.cte("line", recursive=True)
+        older = (
+            select(runs.id, runs.retry_of, line.c.age + 1)
+            .join(line, line.c.retry_of == runs.id)
+            .where(runs.tenant_id == self._tenant_id)
+        )
+        return line.union_all(older)
 
     async def homonyms(self, backup_set_id: UUID, item_ids: Sequence[UUID]) -> frozenset[UUID]:
         """Return those of the items that share type and natural key with another item of their set."""

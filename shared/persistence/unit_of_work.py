@@ -23,6 +23,7 @@ from shared.persistence.pauses import SqlPauses
 from shared.persistence.policies import SqlPolicies
 from shared.persistence.refusals import SqlRefusals
 from shared.persistence.restores import SqlRestores
+from shared.persistence.retries import SqlRetries
 from shared.persistence.run_lists import SqlRunLists
 from shared.persistence.runs import SqlRuns
 from shared.persistence.selections import SqlSelections
@@ -50,6 +51,11 @@ class SqlTransaction:
     def turns(self) -> SqlTurns:
         """Whose turn it is to take a free slot."""
         return SqlTurns(self.connection, self.tenant_id)
+
+    @cached_property
+    def retries(self) -> SqlRetries:
+        """What a retry takes over from a run that is over."""
+        return SqlRetries(self.connection, self.tenant_id, self.ledger)
 
     @cached_property
     def pauses(self) -> SqlPauses:

@@ -6,9 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Response
 
 from services.dispatcher.access import BEARER, Member, Room, SignedInRoute, TheMember, TheRoom
-from services.dispatcher.handlers import Door, Source, Started, abort_run, note_refusal, start_run
+from services.dispatcher.handlers import Asking, Door, Source, Started, abort_run, note_refusal, start_run
 from services.dispatcher.problems import responses
-from services.dispatcher.requests import BulkOperationRunBody, RestoreRunBody
+from services.dispatcher.requests import BulkOperationRunBody, RestoreRunBody, RetryBody
+from services.dispatcher.retrying import RetryFailed, retry_failed
 from services.dispatcher.views import PATHS, RunView, location
 from shared.contracts.commands import AbortRun, Start
 from shared.domain.errors import ConflictError, ReinstateError, SafeCode
@@ -84,12 +85,71 @@ async def abort_bulk_operation_run(run: UUID, member: TheMember, room: TheRoom) 
     return await _abort(RunType.BULK, run, member, room)
 
 
+_RETRIED = {
+    **responses(403, 404, 409, 413, 422),
+    200: {"model": RunView, "description": "A retry of the run is active and was joined, or the request is known"},
+}
+
+
+@router.post(
+    f"{_RESTORE}/{{run}}/retry-failed",
+    status_code=201,
+    response_model_exclude_none=True,
+    operation_id="retryFailedOfRestoreRun",
+    responses=_RETRIED,
+)
+async def retry_failed_of_restore_run(
+    run: UUID, body: RetryBody, member: TheMember, room: TheRoom, response: Response, key: IdempotencyKey = None
+) -> RunView:
+    """Start a child run over what failed, by the same preview. A write that may have been sent is looked for first."""
+    return await _retry(_retry_of(RunType.RESTORE, run, body, member), _source(member, key), room, response)
+
+
+@router.post(
+    f"{_BULK}/{{run}}/retry-failed",
+    status_code=201,
+    response_model_exclude_none=True,
+    operation_id="retryFailedOfBulkOperationRun",
+    responses=_RETRIED,
+)
+async def retry_failed_of_bulk_operation_run(
+    run: UUID, body: RetryBody, member: TheMember, room: TheRoom, response: Response, key: IdempotencyKey = None
+) -> RunView:
+    """Start a child run over what failed. What a backup failed to capture goes into the same backup set."""
+    return await _retry(_retry_of(RunType.BULK, run, body, member), _source(member, key), room, response)
+
+
+def _retry_of(run_type: RunType, run_id: UUID, body: RetryBody, member: Member) -> RetryFailed:
+    principal = member.principal
+    return RetryFailed(
+        tenant_id=member.tenant_id,
+        run_type=run_type,
+        run_id=run_id,
+        include_unknown=body.include_unknown,
+        requested_by=principal.name[:200] or None,
+        initiator_id=principal.user_id,
+    )
+
+
+async def _retry(command: RetryFailed, source: Source, room: Room, response: Response) -> RunView:
+    try:
+        started = await retry_failed(command, source=source, uow=room.uow)
+    except ReinstateError as error:
+        await _note(command, error, source, room)
+        raise
+    return _answer(started, room, response)
+
+
 async def _start(command: Start, source: Source, room: Room, response: Response) -> RunView:
     try:
         started = await start_run(command, source=source, uow=room.uow)
     except ReinstateError as error:
         await _note(command, error, source, room)
         raise
+    return _answer(started, room, response)
+
+
+def _answer(started: Started, room: Room, response: Response) -> RunView:
     room.metrics.starts.labels(Door.HTTP.value, started.run.operation, _outcome(started)).inc()
     response.headers["Location"] = location(started.run)
     if not started.created:
@@ -119,7 +179,7 @@ async def _abort(run_type: RunType, run_id: UUID, member: Member, room: Room) ->
     return RunView.of(aborted.run)
 
 
-async def _note(command: Start | AbortRun, error: ReinstateError, source: Source, room: Room) -> None:
+async def _note(command: Asking, error: ReinstateError, source: Source, room: Room) -> None:
     room.metrics.refusals.labels(Door.HTTP.value, error.code.value).inc()
     if error.code.family in _AUDITED:
         await note_refusal(command, error, source=source, uow=room.uow)
