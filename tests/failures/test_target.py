@@ -11,6 +11,7 @@ from tests.support.builders import World
 from tests.support.chaos import Arena, Note, managers, tell
 from tests.support.load import Manager, dice
 
+pytestmark = pytest.mark.timeout(300)
 AMPLIFICATION = 1.2  # requests after a storm, per request that is needed
 REFUSALS = 12
 

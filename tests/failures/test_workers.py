@@ -1,6 +1,7 @@
 """Workers that are killed, frozen, stopped or made to die at a given step."""
 
 import asyncio
+import os
 import random
 import signal
 import time
@@ -16,7 +17,8 @@ from tests.support.chaos import Arena, Note, managers, quantile, storm, tell, un
 from tests.support.load import Manager, dice
 from tests.support.own_servers import paused
 
-T01_SEEDS = 50
+pytestmark = pytest.mark.timeout(300)
+T01_SEEDS = int(os.environ.get("REINSTATE_TEST_SEEDS", "50"))
 CALLS_OF_A_RESTORE = 60  # more or less: a kill falls before, within or after the writes
 TAKEOVER_P95 = 3.0  # seconds
 
@@ -147,10 +149,15 @@ async def test_a_process_that_dies_at_a_step_is_followed_by_another(
             await asyncio.to_thread(here.fleet.end, healthy.pid)
         passages = rng.randint(1, 5) if name in MANY_TIMES else 1
         armed = arm(here, name, passages)
-        run = await who.start_restore(preview)
-        await until(lambda: has_died(armed), 30)
-        for _ in range(2):
-            here.fleet.launch("restore-worker")
+        await here.latency(30)
+        try:
+            run = await who.start_restore(preview)
+            await until(lambda: has_died(armed), 30)
+        finally:
+            armed.services[0].process.kill()
+            for _ in range(2):
+                here.fleet.launch("restore-worker")
+        await here.latency(0)
         await who.ended(run)
         await here.fleet.ready()
         report = await here.verdict(journal, world)
@@ -166,7 +173,8 @@ def arm(here: Arena, name: str, passages: int) -> Fleet:
     """Launch a worker that dies at a failpoint."""
     folder = here.fleet.folder / f"armed-{name}-{time.monotonic_ns()}"
     folder.mkdir()
-    armed = Fleet(folder, {**here.fleet.environment, failpoints.VARIABLE: f"{name}:{passages}"})
+    slices = {"WORKER_SLICE_SECONDS": "0.1"} if name == "after_release" else {}  # a restore of ours fits into one slice
+    armed = Fleet(folder, {**here.fleet.environment, **slices, failpoints.VARIABLE: f"{name}:{passages}"})
     armed.launch("restore-worker")
     return armed
 
