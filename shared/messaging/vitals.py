@@ -87,7 +87,6 @@ class ProcessVitals:
         pause = min(_LOOK_EVERY, limit / 4)
         had_them, gone_for = False, 0.0
         while True:
-            await asyncio.sleep(pause)
             if self._intake.is_consuming:
                 had_them, gone_for = True, 0.0
             elif had_them:
@@ -97,6 +96,7 @@ class ProcessVitals:
                     log.critical("consumers.lost", seconds=round(gone_for, 1))
                     raise ConsumersLost
                 gone_for = 0.0
+            await asyncio.sleep(pause)
 
     async def _relay(self) -> State:
         if not self._publisher.is_connected:
