@@ -14,9 +14,8 @@ from shared.domain.backups import CaptureWarning, Quality
 from shared.domain.dead_messages import DeadMessage
 from shared.domain.errors import ContextValue, SafeCode, safe_context
 from shared.domain.items import ItemState, Outcome
-from shared.domain.operations import Role
 from shared.domain.runs import Lane, RunStatus, RunType, WaitReason
-from shared.front_door import Pause, RunItem, Tenant
+from shared.front_door import RunItem
 from shared.ports import BackupItem, BackupSet, PolicyRecord, RunRecord
 
 _TENANT = "0198c0de-0000-7000-8000-000000000001"
@@ -313,46 +312,3 @@ class PolicyView(BaseModel):
             missing_since=policy.missing_since,
             captured_at=policy.captured_at,
         )
-
-
-class PauseView(BaseModel):
-    """What is not taken up at present. Without `operation` it is everything."""
-
-    model_config = _example(
-        operation="restore.execute", reason="change freeze", paused_by="Mara", since=_TIME, for_all_tenants=False
-    )
-
-    operation: str | None = None
-    reason: str
-    paused_by: str
-    since: datetime
-    for_all_tenants: bool = Field(description="set by an administrator; it cannot be lifted for one tenant")
-
-    @classmethod
-    def of(cls, pause: Pause) -> "PauseView":
-        """Show a pause."""
-        return cls(
-            operation=pause.operation,
-            reason=pause.reason,
-            paused_by=pause.paused_by,
-            since=pause.since,
-            for_all_tenants=pause.for_all_tenants,
-        )
-
-
-class TenantView(BaseModel):
-    """A tenant as its members see it. `role` is the caller's."""
-
-    model_config = _example(id=_TENANT, name="Contoso", status="active", role="operator", pauses=[])
-
-    id: UUID
-    name: str
-    status: str
-    role: Role
-    pauses: Sequence[PauseView] = Field(default=(), description="what is not taken up at present, and why")
-
-    @classmethod
-    def of(cls, tenant: Tenant, role: Role, pauses: Sequence[Pause]) -> "TenantView":
-        """Show a tenant to one of its members."""
-        shown = [PauseView.of(pause) for pause in pauses]
-        return cls(id=tenant.id, name=tenant.name, status=tenant.status, role=role, pauses=shown)

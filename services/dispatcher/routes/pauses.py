@@ -6,7 +6,7 @@ from services.dispatcher.access import BEARER, Member, SignedInRoute, TheMember,
 from services.dispatcher.pausing import PauseRequest, pause, resume
 from services.dispatcher.problems import responses
 from services.dispatcher.requests import PauseBody
-from services.dispatcher.views import PauseView
+from services.dispatcher.tenant_views import PauseView
 
 router = APIRouter(prefix="/v1/tenants/{tenant}", tags=["pauses"], route_class=SignedInRoute, dependencies=[BEARER])
 

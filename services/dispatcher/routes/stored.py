@@ -9,7 +9,8 @@ from services.dispatcher import cursors
 from services.dispatcher.access import BEARER, SignedInRoute, TheMember, TheRoom
 from services.dispatcher.problems import responses
 from services.dispatcher.routes.paging import Cursor, Limit, cut
-from services.dispatcher.views import BackupItemView, BackupSetView, Page, PolicyView, TenantView
+from services.dispatcher.tenant_views import TenantView
+from services.dispatcher.views import BackupItemView, BackupSetView, Page, PolicyView
 from shared.contracts.commands import PolicyTypeKey
 from shared.domain.errors import NotFoundError, SafeCode
 
