@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from shared.domain.dead_messages import DeadMessage, Resolution
-from shared.domain.errors import ReinstateError
+from shared.domain.errors import PermanentError, ReinstateError
 from shared.messaging.dead_letters import STORES, DeadLetters
 from shared.persistence.dead_messages import SqlDeadMessageIndex
 from shared.persistence.unit_of_work import SqlUnitOfWork
@@ -70,12 +70,17 @@ class DeadLetterCollector:
 
     async def collect(self, dead: DeadLetters) -> None:
         """Look into every queue that needs it; while an operator or another replica looks, not at all."""
-        changed = [store for store in STORES if self._is_due(store, await dead.depth(store))]
+        depths = {store: await dead.depth(store) for store in STORES}
+        changed = [store for store, depth in depths.items() if self._is_due(store, depth)]
         if not changed:
             return
         async with self._index.alone(wait_seconds=0) as got:
             for store in changed if got else ():
-                await self._look_into(store, dead)
+                try:
+                    await self._look_into(store, dead)
+                except PermanentError as error:  # no right to read it; the others are looked into all the same
+                    log.warning("collector.refused", queue=store, code=error.code, reason=error.context.get("reason"))
+                    self._looks[store] = _Look(depths[store], self._clock())
 
     def _is_due(self, store: str, depth: int) -> bool:
         last = self._looks.get(store)

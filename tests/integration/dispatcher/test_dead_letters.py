@@ -1,6 +1,7 @@
 """Dead messages are shown by their run, stay on the broker, and may be sent again without doing anything twice."""
 
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid4
 
 import httpx
@@ -208,3 +209,25 @@ async def test_a_command_that_is_replayed_twice_starts_one_run(
 
     await eventually(one_run)
     assert len(await world.rows("SELECT id FROM bulk_operation_runs")) == 1
+
+
+async def test_a_queue_that_the_user_may_not_read_does_not_hide_the_others(
+    world: World, publisher: ConfirmedPublisher, rabbit: Rabbit
+) -> None:
+    tenant_id, name = await world.add_tenant(), f"narrow-{uuid4().hex[:8]}"
+    await bury(publisher, tenant_id, uuid4(), "readable")
+    await rabbit.publish(
+        "dead-letter", "restore.background", b"{}", message_id="hidden"
+    )  # looked into before `bulk.dead`
+    await rabbit.api("PUT", f"/api/users/{name}", {"password": name, "tags": ""})
+    try:
+        rights = {"configure": "", "write": "", "read": "^bulk\\.dead$"}
+        await rabbit.api("PUT", f"/api/permissions/{{vhost}}/{name}", rights)
+        parts = urlsplit(rabbit.amqp_url)
+        host = parts.netloc.rpartition("@")[2]
+        async with DeadLetters(urlunsplit(parts._replace(netloc=f"{name}:{name}@{host}")), "test") as narrow:
+            await collector(world).collect(narrow)
+    finally:
+        await rabbit.api("DELETE", f"/api/users/{name}")
+
+    assert [row["message_id"] for row in await world.rows("SELECT message_id FROM dead_messages")] == ["readable"]
