@@ -13,10 +13,12 @@ KEEP   ?=
 # make test ARGS="-k lease"
 ARGS   ?=
 WORKERS ?= 2
+# make soak MINUTES=30
+MINUTES ?= 30
 
 MAKEFLAGS += --no-print-directory --silent
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-failures check fmt fmt-check types imports fidelity bench lock clean
+.PHONY: help setup demo test test-failures soak check fmt fmt-check types imports fidelity bench lock clean
 
 help: ## Show this list
 	awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +34,10 @@ test: $(STAMP) ## Run the tests on real servers (ARGS="-k lease", WORKERS=0 for 
 test-failures: $(STAMP) ## Inject failures into real processes, minutes long (ARGS="-k T01")
 	$(BIN)/python -m cli.stack install >&2
 	$(BIN)/python -m pytest -m failures -n $(WORKERS) --dist loadscope tests/failures $(ARGS)
+
+soak: $(STAMP) ## Mixed work with a random failure every 20 seconds (MINUTES=30)
+	$(BIN)/python -m cli.stack install >&2
+	REINSTATE_TEST_SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest -m failures -s tests/failures/test_soak.py $(ARGS)
 
 check: fmt-check types imports ## Everything but the tests: format, lint, types, import rules
 

@@ -89,7 +89,7 @@ async def test_a_killed_worker_is_followed_by_another_and_nothing_is_lost_or_dou
     here: Arena, world: World, note: Note
 ) -> None:
     """T01, the short form."""
-    await killed_at_random(here, world, note, range(1, 3))
+    await killed_at_random(here, world, note, range(1, 2))
 
 
 @pytest.mark.failures
