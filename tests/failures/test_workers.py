@@ -70,6 +70,7 @@ async def killed_at_random(here: Arena, world: World, note: Note, seeds: range) 
             if took is not None:
                 takeovers.append(took)
         await here.latency(0)
+        await here.fleet.ready()
         report = await here.verdict(journal, world)
     p50, p95 = quantile(takeovers or [0], 0.5), quantile(takeovers or [0], 0.95)
     tell(
