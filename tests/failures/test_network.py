@@ -40,6 +40,7 @@ async def commits_lost(here: Arena, world: World, note: Note, seed: int, losses:
     report.must_be_good()
 
 
+@pytest.mark.failures
 async def test_a_commit_whose_answer_is_lost_is_not_done_twice(here: Arena, world: World, note: Note) -> None:
     """T14, the short form."""
     await commits_lost(here, world, note, 1, 1)

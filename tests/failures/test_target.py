@@ -35,6 +35,7 @@ async def answers_lost(here: Arena, world: World, note: Note, seed: int, times: 
     assert dropped > 0
 
 
+@pytest.mark.failures
 async def test_writes_whose_answers_are_lost_are_found_and_not_repeated(here: Arena, world: World, note: Note) -> None:
     """T36, the short form."""
     await answers_lost(here, world, note, 1, 2)

@@ -125,6 +125,7 @@ async def test_what_is_stored_is_listed_for_members_and_only_the_tenants_own(
         "name": "Contoso",
         "status": "active",
         "role": "manager",
+        "pauses": [],
     }
 
 
