@@ -1,5 +1,6 @@
 """`backup_set.create` and `backup_set.add_policies`: capture a selection of policies into a set."""
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from shared.engine.work import Slice, WorkItem
 from shared.ports import Item, ItemResult, NewItem, PolicyRecord, RunRecord
 
 
-class _CaptureIntoSet(BulkWork):
+class _CaptureIntoSet(BulkWork, ABC):
     """Captures policies into the set `set_of(run)`.
 
     A selection by rule is taken from a fresh inventory. A type whose listing fails becomes an item of the run: it is
@@ -33,13 +34,13 @@ class _CaptureIntoSet(BulkWork):
         self._inventory = Inventory(uow, connectors)
         self._unlisted: dict[UUID, Sequence[str]] = {}
 
+    @abstractmethod
     def set_of(self, run: RunRecord) -> UUID:
         """Return the id of the set that the run captures into."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def begin_set(self, tx: BulkTransaction, run: RunRecord) -> None:
         """Create or find the set."""
-        raise NotImplementedError
 
     async def prepare(self, slice_: Slice) -> None:
         """Refresh the inventory of the selected types. Raises `ThrottledError` and `RunFatalError`."""

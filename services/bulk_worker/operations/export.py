@@ -5,6 +5,7 @@ of a set. It needs no access to the tenant, and everything in it carries the has
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,7 +25,7 @@ from shared.ports import Item, ItemResult
 _BATCH = 50  # snapshots in memory at a time
 
 
-class _Export(BulkWork):
+class _Export(BulkWork, ABC):
     """Verifies per item, builds the archive at the end."""
 
     def __init__(self, uow: BulkUnitOfWork, connectors: Connectors, *, limit: int) -> None:
@@ -32,13 +33,13 @@ class _Export(BulkWork):
         super().__init__(uow, connectors)
         self._limit = limit
 
+    @abstractmethod
     async def hashes(self, tx: BulkTransaction, ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
         """Return the snapshot's hash of each item; None for one without a capture."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def entries(self, tx: BulkTransaction, run_id: UUID) -> list[ArchiveEntry]:
         """Return what the run's exported items refer to."""
-        raise NotImplementedError
 
     @asynccontextmanager
     async def open(self, slice_: Slice, items: Sequence[Item]) -> AsyncIterator[WorkItem]:
