@@ -105,21 +105,25 @@ class DeadLetters:
 
         Up to RabbitMQ 4.2 each look counts as a delivery of each message; the stores' own limit is 1,000,000.
         """
-        async with self._queue(queue) as (source, ready):
-            expected = min(ready, limit, MOST_HELD)
-            arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
-            reading = Reading(queue, ready, expected == ready, expected, arrived, self.user)
-            if expected:
-                # One consumer, not many single gets: RabbitMQ gives those back in an order of its own.
-                with _translated(queue):
-                    await source.channel.set_qos(prefetch_count=expected)
-                    await source.consume(arrived.put)
-            yield reading
-        await self._returned(queue, ready - reading.taken)
+        reading: Reading | None = None
+        try:
+            async with self._queue(queue) as (source, ready):
+                expected = min(ready, limit, MOST_HELD)
+                arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+                reading = Reading(queue, ready, expected == ready, expected, arrived, self.user)
+                if expected:
+                    # One consumer, not many single gets: RabbitMQ gives those back in an order of its own.
+                    with _translated(queue):
+                        await source.channel.set_qos(prefetch_count=expected)
+                        await source.consume(arrived.put)
+                yield reading
+        finally:
+            if reading is not None:
+                await self._returned(queue, reading.depth - reading.taken)
 
     async def _returned(self, queue: str, expected: int) -> None:
         """Wait until the broker has put back what was held, so that the next one to look finds it."""
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, PermanentError, TransientError):
             async with asyncio.timeout(RETURN_SECONDS):
                 while await self.depth(queue) < expected:  # noqa: ASYNC110  the broker tells nobody
                     await asyncio.sleep(RETURN_SECONDS / 100)

@@ -1,7 +1,7 @@
 """Looking at a real broker from outside, in tests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -82,8 +82,24 @@ class Rabbit:
         """A queue to get messages from by hand."""
         return await self._channel.get_queue(name, ensure=False)
 
+    async def holds(self, depths: Mapping[str, int]) -> None:
+        """Wait until each queue has just so many messages ready; fail with what was there instead.
+
+        What a client gives back or settles reaches its queue a moment after the call.
+        """
+        found: dict[str, int] = {}
+
+        async def as_expected() -> bool:
+            found.update({queue: await self.depth(queue) for queue in depths})
+            return found == dict(depths)
+
+        try:
+            await eventually(as_expected)
+        except TimeoutError:
+            raise AssertionError(f"expected {dict(depths)}, found {found}") from None
+
     async def depth(self, queue: str) -> int:
-        """How many messages are ready; exact and immediate."""
+        """How many messages are ready at this moment."""
         channel = await self._connection.channel()
         declared = await channel.declare_queue(queue, passive=True)
         await channel.close()

@@ -103,7 +103,7 @@ async def test_a_run_shows_its_dead_message_with_a_next_step_until_it_is_settled
     assert (waiting["code"], waiting["first_failed_at"]) == ("message.retries_exhausted", "2026-01-02T03:04:05Z")
     assert "reinstate dead replay" in str(waiting["next_step"])
     assert "resolution" not in waiting
-    assert await rabbit.depth(DEAD) == 1
+    await rabbit.holds({DEAD: 1})
     async with SqlUnitOfWork(world.engine, service="test").begin(tenant_id) as tx:
         await tx.dead_messages.resolve(DEAD, ["m1"], Resolution.REPLAYED)
     assert (await shown())["resolution"] == "replayed"
@@ -138,7 +138,7 @@ async def test_a_tenant_that_is_none_of_ours_is_left_out_and_the_others_are_note
 
     rows = await world.rows("SELECT message_id FROM dead_messages")
     assert [row["message_id"] for row in rows] == ["ours"]
-    assert await rabbit.depth(DEAD) == 4
+    await rabbit.holds({DEAD: 4})
 
 
 async def test_what_left_its_queue_by_other_means_is_gone_and_what_comes_back_waits_again(

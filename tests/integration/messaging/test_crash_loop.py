@@ -84,7 +84,7 @@ async def test_a_crash_loop_ends_with_the_deadly_message_dead_and_no_bystander_l
     assert set(reasons.values()) == {SafeCode.MESSAGE_DELIVERY_LIMIT}
     assert worker.deaths == LIMIT + 1
     assert await _dead(rabbit) == {DEADLY: SafeCode.MESSAGE_DELIVERY_LIMIT}
-    assert await rabbit.depth(QUEUE) == 0
+    await rabbit.holds({QUEUE: 0})
 
 
 async def _dead(rabbit: Rabbit) -> dict[str | None, SafeCode]:

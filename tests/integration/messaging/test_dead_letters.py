@@ -74,7 +74,7 @@ async def test_looking_loses_nothing_and_keeps_the_order(rabbit: Rabbit, publish
     looks = [[one.message_id for one in await letters(rabbit, DEAD)] for _ in range(3)]
 
     assert looks == [ids, ids, ids]
-    assert await rabbit.depth(DEAD) == len(ids)
+    await rabbit.holds({DEAD: len(ids)})
 
 
 async def test_a_short_look_leaves_the_rest_where_it_is(rabbit: Rabbit, publisher: ConfirmedPublisher) -> None:
@@ -157,7 +157,7 @@ async def test_a_replayed_message_is_the_one_that_was_sent_first(
     assert again.headers["traceparent"] == "00-1-2-01"
     assert again.delivery_mode == 2
     assert not {"x-death", "x-attempt", "x-reinstate-reason", "x-reinstate-failed-at"} & again.headers.keys()
-    assert await rabbit.depth(queue) == 0
+    await rabbit.holds({queue: 0})
 
 
 async def test_a_replayed_message_of_nobody_stays_nobodys(rabbit: Rabbit, publisher: ConfirmedPublisher) -> None:
@@ -201,7 +201,7 @@ async def test_a_crash_between_sending_and_taking_means_twice_and_never_lost(
     await replay_all(dies=False)
 
     assert [(await rabbit.take(QUEUE)).message_id for _ in range(2)] == ["m", "m"]
-    assert await rabbit.depth(DEAD) == 0
+    await rabbit.holds({DEAD: 0})
 
 
 async def test_a_message_whose_copy_is_not_confirmed_stays(rabbit: Rabbit, publisher: ConfirmedPublisher) -> None:
@@ -211,7 +211,7 @@ async def test_a_message_whose_copy_is_not_confirmed_stays(rabbit: Rabbit, publi
     with pytest.raises(PublishFailed):
         await _replay_first(rabbit, publisher)
 
-    assert await rabbit.depth(DEAD) == 1
+    await rabbit.holds({DEAD: 1})
 
 
 async def _replay_first(rabbit: Rabbit, publisher: ConfirmedPublisher) -> None:
@@ -233,7 +233,7 @@ async def test_an_outsider_s_word_about_the_origin_is_not_believed(
     assert letter.hindrance is not None
     with pytest.raises(PermanentError):
         await _replay_first(rabbit, publisher)
-    assert await rabbit.depth(DEAD) == 1
+    await rabbit.holds({DEAD: 1})
 
 
 async def test_parking_moves_a_message_with_its_reason(rabbit: Rabbit, publisher: ConfirmedPublisher) -> None:
@@ -248,7 +248,7 @@ async def test_parking_moves_a_message_with_its_reason(rabbit: Rabbit, publisher
     assert (letter.message_id, letter.code, letter.origin.exchange) == ("m", SafeCode.OPERATION_UNKNOWN, "work")
     assert letter.failed_at is not None
     assert letter.failed_at.isoformat() == "2026-01-02T03:04:05+00:00"
-    assert await rabbit.depth(DEAD) == 0
+    await rabbit.holds({DEAD: 0})
 
 
 async def test_a_shape_names_fields_and_no_value(rabbit: Rabbit, publisher: ConfirmedPublisher) -> None:

@@ -31,7 +31,7 @@ async def test_every_row_arrives_under_its_own_id(rabbit: Rabbit, outbox: InMemo
         await outbox.add(*rows)
         await outbox.until_empty()
 
-    assert await rabbit.depth("restore.interactive") == 250
+    await rabbit.holds({"restore.interactive": 250})
     queue = await rabbit.queue("restore.interactive")
     ids = {(await queue.get(no_ack=True)).message_id for _ in rows}
     assert ids == {str(row.id) for row in rows}
@@ -63,4 +63,4 @@ async def test_a_removed_binding_keeps_the_row_until_it_is_back(rabbit: Rabbit, 
         await outbox.until_empty()
 
     assert outbox.refused == {}
-    assert await rabbit.depth("restore.interactive") == 1
+    await rabbit.holds({"restore.interactive": 1})

@@ -83,7 +83,7 @@ async def test_a_service_s_user_fails_buries_replays_and_parks_its_own_messages_
                 async with dead.look("bulk.dead") as reading:
                     assert [held async for held in reading] == []
 
-    assert [await rabbit.depth(queue) for queue in (DEAD, QUEUE, "restore.parked")] == [0, 1, 1]
+    await rabbit.holds({DEAD: 0, QUEUE: 1, "restore.parked": 1})
     assert "service's own user" in str(refused.value.context["reason"])
 
 

@@ -129,7 +129,7 @@ async def test_an_event_published_while_no_notifier_runs_is_stored_when_one_star
     async with started(create_app(office.settings)):
         await eventually(_all_stored(office, 3))
 
-    assert await office.rabbit.depth(Queue.NOTIFIER_EVENTS) == 0
+    await office.rabbit.holds({Queue.NOTIFIER_EVENTS: 0})
 
 
 async def test_an_unreadable_event_is_parked_and_the_next_one_is_stored(office: Office) -> None:
@@ -156,7 +156,7 @@ async def test_the_process_stores_what_waits_and_ends_in_order_when_asked(office
     process.send_signal(signal.SIGTERM)
 
     assert await asyncio.wait_for(process.wait(), 15) == 0
-    assert await office.rabbit.depth(Queue.NOTIFIER_EVENTS) == 0
+    await office.rabbit.holds({Queue.NOTIFIER_EVENTS: 0})
 
 
 def _all_stored(office: Office, number: int):  # noqa: ANN202  a condition for `eventually`
