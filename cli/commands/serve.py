@@ -1,5 +1,6 @@
 """`reinstate serve` and `reinstate simulate`: processes that run until a signal ends them."""
 
+import os
 import signal
 import sys
 from enum import StrEnum
@@ -35,6 +36,8 @@ def serve(
     port: Annotated[int, typer.Option(envvar="REINSTATE_PORT", min=0, max=65535, help="Dispatcher: its port.")] = 8080,
 ) -> None:
     """Run one service until SIGTERM or SIGINT; settings come from the environment."""
+    for number in (signal.SIGTERM, signal.SIGINT):  # before the slow imports: a stop is orderly from the first moment
+        signal.signal(number, _leave)
     from pydantic import ValidationError
 
     with reporting(as_json=False):
@@ -45,6 +48,14 @@ def serve(
                 _serve_consumer(service)
         except ValidationError as error:
             raise _wrong_settings(error) from None
+
+
+def _leave(*_: object) -> None:
+    """End a start-up that has nothing to finish yet; the running service has handlers of its own.
+
+    At once: an exception that a signal raises while modules are imported may be swallowed, and the signal with it.
+    """
+    os._exit(0)
 
 
 def _serve_http(host: str, port: int) -> None:
