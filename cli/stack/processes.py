@@ -4,6 +4,7 @@ Every server carries its stack's root in its environment (`MARKER`) or on its co
 starter was killed is found again without trusting a pid file: the number in one may by then be another program's.
 """
 
+import atexit
 import os
 import signal
 import subprocess
@@ -82,6 +83,14 @@ def stop(processes: list[psutil.Process], signal_number: int, patience_s: float)
     _, alive = psutil.wait_procs(processes, timeout=patience_s)
     reap()
     return list(alive)
+
+
+@atexit.register
+def let_go() -> None:
+    """Part with the children that run on when their starter ends: whoever owns the stack stops them by its root."""
+    reap()
+    for child in _children:
+        child.returncode = 0  # a Popen object that believes its process to run warns when it is collected
 
 
 def reap() -> None:

@@ -1,7 +1,11 @@
 """Ports, places, names and addresses of the local stack, without any server."""
 
 import os
+import signal
 import socket
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -95,3 +99,23 @@ def test_a_name_that_could_be_read_as_something_else_never_reaches_a_server(name
         admin.create_database("postgresql://nobody@127.0.0.1:1/none", name)
     with pytest.raises(StackError, match="no name for a database"):
         admin.create_vhost("http://127.0.0.1:1", name)
+
+
+_LEAVES_A_CHILD = """
+import subprocess, sys
+from cli.stack import processes
+command = [sys.executable, "-c", "import signal; signal.pause()"]
+child = subprocess.Popen(command, stdin=-3, stdout=-3, stderr=-3)
+processes.keep(child)
+print(child.pid)
+"""
+
+
+def test_a_starter_that_ends_before_its_servers_says_nothing() -> None:
+    command = [sys.executable, "-W", "error", "-c", _LEAVES_A_CHILD]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    try:
+        assert (ended.returncode, ended.stderr) == (0, "")
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(int(ended.stdout), signal.SIGKILL)
