@@ -11,11 +11,11 @@ from fastapi import FastAPI
 from services.dispatcher import problems
 from services.dispatcher.machinery import running
 from services.dispatcher.metrics import Metrics
-from services.dispatcher.middleware import BodyLimit, Measured
+from services.dispatcher.middleware import BodyLimit, Measured, RequestLimit
 from services.dispatcher.openapi import document
 from services.dispatcher.routes import ROUTERS
 from services.dispatcher.routes.health import router as health
-from services.dispatcher.settings import MAX_BODY, DispatcherSettings
+from services.dispatcher.settings import MAX_BODY, MAX_REQUESTS, DispatcherSettings
 from shared.contracts.names import ServiceName
 from shared.runtime import logging
 from shared.runtime.failpoints import arm_from_environment
@@ -34,11 +34,14 @@ def create_app(settings: DispatcherSettings | None = None) -> FastAPI:
             app.state.machinery = machinery
             app.state.room = machinery.room
             app.state.max_body = chosen.dispatcher_max_body
+            app.state.max_requests = chosen.dispatcher_requests_at_once
             yield
 
     app = FastAPI(title="Reinstate", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.max_body = MAX_BODY
+    app.state.max_requests = MAX_REQUESTS
     app.add_middleware(BodyLimit, limit=lambda: int(app.state.max_body))
+    app.add_middleware(RequestLimit, limit=lambda: int(app.state.max_requests), metrics=metrics)
     app.add_middleware(Measured, metrics=metrics)
     problems.install(app)
     for router in (*ROUTERS, health):

@@ -1,9 +1,10 @@
 """What every request passes: a limit on its body, a measurement, and a net for defects."""
 
 import asyncio
+import random
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -15,6 +16,8 @@ from shared.domain.errors import SafeCode
 
 log = structlog.get_logger(__name__)
 
+_API = "/v1/"
+_RETRY_AFTER = (1, 5)  # seconds
 _TOO_LARGE = 413
 _DISCARD_FACTOR = 4  # times the limit: as much of a refused body is read and thrown away
 _DISCARD_SECONDS = 5.0
@@ -72,6 +75,55 @@ async def _discard(receive: Receive, left: int) -> None:
                 left -= len(message.get("body", b""))
                 if not message.get("more_body"):
                     return
+
+
+class RequestLimit:
+    """Limits how many requests to the API are in work at a time; one more is answered 503 with Retry-After.
+
+    A request that waits for its own caller, for the rest of a body or for room to answer, is not in work: a slow
+    caller takes nobody's place. Health and metrics are never refused.
+    """
+
+    def __init__(self, app: ASGIApp, *, limit: Callable[[], int], metrics: Metrics) -> None:
+        """Let `limit` requests in; it is asked with every request."""
+        self._app = app
+        self._limit = limit
+        self._metrics = metrics
+        self._in_work = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it before anybody looked at it."""
+        if scope["type"] != "http" or not scope["path"].startswith(_API):
+            await self._app(scope, receive, send)
+            return
+        if self._in_work >= self._limit():
+            code = SafeCode.SERVICE_OVERLOADED
+            self._metrics.refusals.labels("http", code.value).inc()
+            pause = random.randint(*_RETRY_AFTER)  # noqa: S311  spreads those who come back
+            await problem(scope["path"], code, headers={"Retry-After": str(pause)})(scope, receive, send)
+            return
+
+        async def received() -> Message:
+            with self._aside():
+                return await receive()
+
+        async def sent(message: Message) -> None:
+            with self._aside():
+                await send(message)
+
+        self._in_work += 1
+        try:
+            await self._app(scope, received, sent)
+        finally:
+            self._in_work -= 1
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        self._in_work -= 1
+        try:
+            yield
+        finally:
+            self._in_work += 1
 
 
 class Measured:

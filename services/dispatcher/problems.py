@@ -33,6 +33,7 @@ _STATUS = {
     SafeCode.RUN_STILL_ACTIVE: HTTPStatus.CONFLICT,
     SafeCode.REQUEST_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     SafeCode.SERVICE_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    SafeCode.SERVICE_OVERLOADED: HTTPStatus.SERVICE_UNAVAILABLE,
     SafeCode.INTERNAL_UNEXPECTED: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 _CODE_OF_STATUS = {
@@ -117,7 +118,7 @@ def problem(
     if status is HTTPStatus.UNAUTHORIZED:
         extra["WWW-Authenticate"] = "Bearer"
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        extra["Retry-After"] = "5"
+        extra.setdefault("Retry-After", "5")
     return Response(body.model_dump_json(), status.value, extra, MEDIA_TYPE)
 
 

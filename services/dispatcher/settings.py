@@ -5,6 +5,7 @@ from pydantic import Field
 from shared.runtime.settings import ServiceSettings
 
 MAX_BODY = 8 * 1024 * 1024  # bytes; an explicit selection of 100,000 ids is 3.9 MB
+MAX_REQUESTS = 128  # of which as many work as there are database connections; the others wait for one
 
 
 class DispatcherSettings(ServiceSettings):
@@ -15,6 +16,12 @@ class DispatcherSettings(ServiceSettings):
     )
     dispatcher_pool_size: int = Field(default=16, ge=2, le=100, description="database connections")
     dispatcher_max_body: int = Field(default=MAX_BODY, ge=1024, description="bytes of one request, at most")
+    dispatcher_requests_at_once: int = Field(
+        default=MAX_REQUESTS,
+        ge=1,
+        le=100_000,
+        description="requests to /v1 in work; one more is answered 503 with Retry-After, and nothing is stored",
+    )
     dispatcher_sweep_interval: float = Field(
         default=4, gt=0, le=86400, description="seconds between two sweeps, give or take"
     )

@@ -181,4 +181,8 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
         "Try again later", "Try again in a moment; operators look at /readyz and reinstate doctor."
     ),
     SafeCode.INTERNAL_UNEXPECTED: ErrorText("Something went wrong on our side", _REPORT),
+    SafeCode.SERVICE_OVERLOADED: ErrorText(
+        "Too many requests at once",
+        "Send it again after the seconds that Retry-After names, under the same Idempotency-Key.",
+    ),
 }

@@ -86,6 +86,7 @@ class SafeCode(StrEnum):
     TOPOLOGY_UNREACHABLE = "topology.unreachable"
     SERVICE_UNAVAILABLE = "service.unavailable"
     INTERNAL_UNEXPECTED = "internal.unexpected"
+    SERVICE_OVERLOADED = "service.overloaded"
 
     @property
     def family(self) -> str:
