@@ -95,6 +95,7 @@ class RunRecord:
     error_code: SafeCode | None = None
     error_context: Mapping[str, ContextValue] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    is_paused: bool = False  # its operation rests; only who works the run is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,15 @@ class Lease:
     def service(self) -> str:
         """The service of the owner, whose name it begins: `<service>:<host>:<process>:<random>`."""
         return self.owner.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A lease that was extended, and what people want of its run by now."""
+
+    trusted_until: float  # monotonic seconds, as in `Lease`
+    abort_requested: bool = False
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

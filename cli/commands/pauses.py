@@ -23,7 +23,7 @@ ReasonOption = Annotated[str, typer.Option(help="Why; shown with every run that 
 def pause(
     reason: ReasonOption, tenant: TenantChoice = None, operation: OperationOption = None, as_json: JsonFlag = False
 ) -> None:
-    """Take up no run of a tenant, or of one operation. What is being worked ends its slice first.
+    """Take up no run of a tenant, or of one operation. What is being worked stops between two items.
 
     With --tenant through the server, as a manager of that tenant. Without it for every tenant, in the database of
     DATABASE_URL; then name an operation.

@@ -13,8 +13,8 @@ def subscribe(intake: Intake, engine: Engine, prefetch: int) -> None:
 
     @intake.subscriber(Queue.BULK_INTERACTIVE, WakeUp, prefetch=prefetch)
     async def on_interactive(wake_up: WakeUp, envelope: Envelope) -> None:
-        await work_slice(wake_up, envelope.message_id, engine)
+        await work_slice(wake_up, envelope, engine)
 
     @intake.subscriber(Queue.BULK_BACKGROUND, WakeUp, prefetch=prefetch)
     async def on_background(wake_up: WakeUp, envelope: Envelope) -> None:
-        await work_slice(wake_up, envelope.message_id, engine)
+        await work_slice(wake_up, envelope, engine)

@@ -63,9 +63,10 @@ class Engine:
         """Take up no further item: slices under way store what they did and give their lease back."""
         self._draining = True
 
-    async def wake(self, wake_up: WakeUp, *, message_id: UUID) -> None:
+    async def wake(self, wake_up: WakeUp, *, message_id: UUID, redelivered: bool = False) -> None:
         """Work one slice of the run, or find that there is nothing to do. Returning means: acknowledge.
 
+        `redelivered`: whoever had this very message before did not finish with it.
         Raises `TransientError` when the database does not answer or the process is draining: the message comes again.
         """
         if self._draining:
@@ -78,6 +79,7 @@ class Engine:
                 wake_up_id=message_id,
                 ttl=self._settings.lease_ttl,
                 limits=self._settings.limits,
+                redelivered=redelivered,
             )
             if isinstance(acquired, Refusal):
                 if acquired.reason in _WITHOUT_EFFECT:
@@ -115,7 +117,7 @@ class Engine:
         with first_error(), SLICE_SECONDS.labels(run.operation).time():
             async with asyncio.TaskGroup() as group:
                 watch = group.create_task(guard.watch())
-                await self._work(slice_, guard)
+                await self._work(slice_)
                 watch.cancel()
 
     def _ending_before_work(self, run: RunRecord, refusal: SafeCode | None) -> Ending | None:
@@ -129,14 +131,14 @@ class Engine:
             return _ended_early(run, SafeCode.OPERATION_UNKNOWN)
         return None
 
-    async def _work(self, slice_: RunSlice, guard: LeaseGuard) -> None:
+    async def _work(self, slice_: RunSlice) -> None:
         if slice_.run.status is RunStatus.QUEUED:
             await self._start(slice_)
         if slice_.run.expanded_at is None and not await self._expand(slice_):
             return
         if not slice_.run.counts.is_complete:
             await self._work_open_items(slice_)
-        await self._settle(slice_, guard)
+        await self._settle(slice_)
 
     async def _start(self, slice_: RunSlice) -> None:
         async with self._uow.begin(slice_.run.tenant_id) as tx:
@@ -180,14 +182,16 @@ class Engine:
             taken += len(items)
             await slice_.work_items(items)
 
-    async def _settle(self, slice_: RunSlice, guard: LeaseGuard) -> None:
+    async def _settle(self, slice_: RunSlice) -> None:
         run = slice_.run
         if run.counts.is_complete:
             await self._conclude(slice_)
         elif slice_.fatal is not None:
             await self._finish(slice_.lease, _ended_early(run, slice_.fatal.code, slice_.fatal), slice_)
-        elif guard.abort_requested:
+        elif slice_.abort_requested:
             await self._finish(slice_.lease, Ending(RunStatus.ABORTED, SafeCode.RUN_ABORTED), slice_)
+        elif slice_.is_overdue:
+            await self._finish(slice_.lease, _ended_early(run, SafeCode.RUN_DEADLINE_EXCEEDED), slice_)
         elif slice_.throttled_for is not None and self._has_waited_too_long(slice_):
             await self._finish(slice_.lease, _ended_early(run, SafeCode.GRAPH_THROTTLED), slice_)
         elif slice_.throttled_for is not None:

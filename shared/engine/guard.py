@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 from shared.domain.errors import LeaseLost, TransientError
-from shared.ports import Lease
+from shared.ports import Lease, Renewal
 
 _log = structlog.get_logger(__name__)
 _RETRY_SHARE = 0.1  # of the renewal interval: how soon a failed renewal is tried again
@@ -18,8 +18,8 @@ _RETRY_SHARE = 0.1  # of the renewal interval: how soon a failed renewal is trie
 class LeaseKeeper(Protocol):
     """Renews leases on a connection of its own."""
 
-    async def renew(self, lease: Lease) -> tuple[float, bool] | None:
-        """Return (trusted until, abort requested), or None when the lease is another's now."""
+    async def renew(self, lease: Lease) -> Renewal | None:
+        """Extend the lease; None when it is another's now."""
         ...
 
 
@@ -31,7 +31,8 @@ class LeaseGuard:
     ) -> None:
         """Trust the lease until the instant that its acquisition gave."""
         self.lease = lease
-        self.abort_requested = False
+        self.abort_requested = False  # as of the last renewal, like the next
+        self.is_paused = False
         self._keeper = keeper
         self._every = every.total_seconds()
         self._monotonic = monotonic
@@ -75,5 +76,6 @@ class LeaseGuard:
             return self._every * _RETRY_SHARE
         if renewed is None:
             raise LeaseLost
-        self._trusted_until, self.abort_requested = renewed
+        self._trusted_until = renewed.trusted_until
+        self.abort_requested, self.is_paused = renewed.abort_requested, renewed.is_paused
         return self._every

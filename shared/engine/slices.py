@@ -82,14 +82,27 @@ class RunSlice:
 
     @property
     def must_stop(self) -> bool:
-        """True when no further item may be taken up in this slice."""
+        """True when no further item may be taken up in this slice. Asks nobody: flushes and renewals bring the news."""
         return (
             self.fatal is not None
             or self.throttled_for is not None
-            or self._guard.abort_requested
+            or self.abort_requested
+            or self.run.is_paused
+            or self._guard.is_paused
+            or self.is_overdue
             or self._is_draining()
             or self._clock.monotonic() - self._began >= self._settings.slice_time.total_seconds()
         )
+
+    @property
+    def abort_requested(self) -> bool:
+        """True when somebody wants the run to end."""
+        return self._guard.abort_requested or self.run.abort_requested_at is not None
+
+    @property
+    def is_overdue(self) -> bool:
+        """True once the run's deadline has passed."""
+        return self.run.deadline_at is not None and self.run.deadline_at <= self._clock.now()
 
     @property
     def has_progressed(self) -> bool:

@@ -19,6 +19,7 @@ from shared.engine.settings import EngineSettings
 from shared.engine.work import Work
 from shared.messaging.application import Application, application
 from shared.messaging.broker import GRACEFUL_TIMEOUT, MAX_PREFETCH
+from shared.messaging.envelope import Envelope
 from shared.messaging.intake import Intake
 from shared.messaging.process import Surroundings
 from shared.messaging.publisher import ConfirmedPublisher
@@ -76,13 +77,15 @@ class WorkerSettings(ConsumerSettings):
         return self
 
 
-async def work_slice(wake_up: WakeUp, message_id: str, engine: Engine) -> None:
+async def work_slice(wake_up: WakeUp, envelope: Envelope, engine: Engine) -> None:
     """Work one slice; raise `PoisonMessage` for an id that is none of ours: the lease is taken under it."""
     try:
-        known_as = UUID(message_id)
+        known_as = UUID(envelope.message_id)
     except ValueError:
         raise PoisonMessage(SafeCode.MESSAGE_ID_MISSING, field="message_id") from None
-    await engine.wake(wake_up, message_id=known_as)
+    # Back from the broker, or from a waiting room where a handler that failed had put it.
+    redelivered = envelope.redelivered or envelope.attempt > 1
+    await engine.wake(wake_up, message_id=known_as, redelivered=redelivered)
 
 
 def worker_application(

@@ -13,8 +13,8 @@ from shared.domain.errors import LeaseLost
 from shared.domain.runs import Lane, RunStatus, RunType, WaitReason
 from shared.persistence.database import translated
 from shared.persistence.run_rows import ACTIVE_WORDS, RUN_TABLES, RunTable, run_record
-from shared.persistence.turns import SqlTurns
-from shared.ports import Lease, Refusal, RunRecord, SlotLimits
+from shared.persistence.turns import SqlTurns, paused
+from shared.ports import Lease, Refusal, Renewal, RunRecord, SlotLimits
 from shared.runtime.metrics import FENCED_WRITES, TAKEOVERS
 
 _NOW = func.clock_timestamp()
@@ -36,12 +36,21 @@ class SqlLeases:
         self._turns = SqlTurns(connection, tenant_id)
 
     async def acquire(
-        self, run_type: RunType, run_id: UUID, *, owner: str, wake_up_id: UUID, ttl: timedelta, limits: SlotLimits
+        self,
+        run_type: RunType,
+        run_id: UUID,
+        *,
+        owner: str,
+        wake_up_id: UUID,
+        ttl: timedelta,
+        limits: SlotLimits,
+        redelivered: bool = False,
     ) -> tuple[Lease, RunRecord] | Refusal:
-        """Take the lease if the run is active, due, free (or held under this very wake-up) and the tenant has a slot.
+        """Take the lease if the run is active, due, free (or its holder lost this wake-up) and the tenant has a slot.
 
         A wake-up that is redelivered carries the id under which its dead holder took the lease, so it need not wait for
-        the lease to lapse. A run that may not start now says why (`tenant_cap`, `paused`) and keeps its place.
+        the lease to lapse. The same id alone says nothing: the relay may send a message twice while its holder works.
+        A run that may not start now says why (`tenant_cap`, `paused`) and keeps its place.
         """
         asked_at = time.monotonic()
         table = RUN_TABLES[run_type]
@@ -57,7 +66,7 @@ class SqlLeases:
         if values["status"] not in ACTIVE_WORDS:
             return Refusal("finished")
         is_leased, is_early = bool(row[-2]), bool(row[-1])
-        if is_leased and values["lease_wake_up"] != wake_up_id:
+        if is_leased and not (redelivered and values["lease_wake_up"] == wake_up_id):
             return Refusal("held")
         if is_early and values["wait_reason"] == WaitReason.SCHEDULED.value:
             return Refusal("scheduled")
@@ -119,26 +128,22 @@ class SqlLeaseKeeper:
         self._engine = engine
         self._monotonic = monotonic
 
-    async def renew(self, lease: Lease) -> tuple[float, bool] | None:
-        """Extend the lease from the database's now on.
-
-        Returns until when it may be trusted (monotonic seconds) and whether somebody asked for an abort; None when the
-        lease is another's now.
-        """
+    async def renew(self, lease: Lease) -> Renewal | None:
+        """Extend the lease from the database's now on; None when it is another's now."""
         asked_at = self._monotonic()
         table = RUN_TABLES[lease.run_type]
         statement = (
             update(table.runs)
             .where(holds(table, lease), table.runs.c.lease_until > _NOW)  # a lapsed one freed its slot for others
             .values(lease_until=_NOW + lease.ttl)
-            .returning(table.runs.c.abort_requested_at)
+            .returning(table.runs.c.abort_requested_at, paused(table).label("is_paused"))
         )
         with translated():
             async with self._engine.begin() as connection:
                 row = (await connection.execute(statement)).first()
         if row is None:
             return None
-        return trusted_until(asked_at, lease.ttl), row.abort_requested_at is not None
+        return Renewal(trusted_until(asked_at, lease.ttl), row.abort_requested_at is not None, row.is_paused)
 
 
 def holds(table: RunTable, lease: Lease) -> ColumnElement[bool]:

@@ -269,7 +269,8 @@ class SqlLedger(SqlLeases):
 
     async def _update_run(self, lease: Lease, **changes: Any) -> RunRecord:  # noqa: ANN401  column values of any type
         table = RUN_TABLES[lease.run_type]
-        statement = update(table.runs).where(holds(table, lease)).values(**changes).returning(*table.columns())
+        told = (*table.columns(), paused(table).label("is_paused"))
+        statement = update(table.runs).where(holds(table, lease)).values(**changes).returning(*told)
         row = (await self._connection.execute(statement)).mappings().first()
         if row is None:
             raise fenced(lease)

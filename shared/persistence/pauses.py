@@ -1,4 +1,4 @@
-"""Pauses: no run of a paused kind is taken up. What is being worked ends its slice first."""
+"""Pauses: no run of a paused kind is taken up. What is being worked stops between two items."""
 
 from collections.abc import Sequence
 from typing import Any

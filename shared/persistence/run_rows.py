@@ -88,4 +88,5 @@ def run_record(table: RunTable, row: Mapping[str, Any]) -> RunRecord:
         error_code=SafeCode(row["error_code"]) if row["error_code"] else None,
         error_context=row["error_context"],
         metadata=row["metadata"],
+        is_paused=row.get("is_paused", False),
     )

@@ -103,7 +103,7 @@ async def test_a_run_that_was_handed_on_but_not_acknowledged_goes_on_once(world:
 
     with failpoints.armed("after_release", trap), pytest.raises(Crash):
         await world.wake(world.worker(work, slice_items=3), run, message_id)
-    await world.wake(world.worker(work), run, message_id)
+    await world.wake(world.worker(work), run, message_id, redelivered=True)
     await world.wake(world.worker(work), run)
 
     assert sorted(work.attempts) == list(range(6))

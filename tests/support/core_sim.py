@@ -8,8 +8,8 @@ import asyncio
 import json
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -55,6 +55,7 @@ class Message:
 
     id: UUID
     wake_up: WakeUp
+    redelivered: bool = False
 
 
 @dataclass
@@ -164,13 +165,10 @@ class CoreSim:
 
         engine = self.workers[worker % len(self.workers)]
         try:
-            if failpoint is None:
-                await engine.wake(message.wake_up, message_id=message.id)
-            else:
-                with failpoints.armed(failpoint, trap):
-                    await engine.wake(message.wake_up, message_id=message.id)
+            with failpoints.armed(failpoint, trap) if failpoint else nullcontext():
+                await engine.wake(message.wake_up, message_id=message.id, redelivered=message.redelivered)
         except (Crash, TransientError):
-            self.queue.append(message)
+            self.queue.append(replace(message, redelivered=True))
         # What a dead worker had under way may still land, as a packet on the wire would: before the next step.
         if under_way := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(under_way, timeout=5)

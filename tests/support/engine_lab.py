@@ -21,7 +21,7 @@ from shared.persistence.database import create_engine
 from shared.persistence.leases import SqlLeaseKeeper
 from shared.persistence.tables import tenants
 from shared.persistence.unit_of_work import SqlUnitOfWork
-from shared.ports import Item, ItemResult, NewItem, NewRun, RunRecord
+from shared.ports import Clock, Item, ItemResult, NewItem, NewRun, RunRecord
 from shared.runtime.clock import SystemClock
 from shared.runtime.ids import new_id
 
@@ -92,9 +92,10 @@ class Lab:
             )
         return tenant_id
 
-    def worker(self, work: ToyWork, name: str = "w", **settings: Any) -> Engine:
+    def worker(self, work: ToyWork, name: str = "w", *, clock: Clock | None = None, **settings: Any) -> Engine:
         owner = f"{name}:{os.getpid()}:{uuid4().hex[:6]}"
-        return Engine(self.uow, self.keeper, {OPERATION: work}, EngineSettings(owner=owner, **settings), SystemClock())
+        pace = EngineSettings(owner=owner, **settings)
+        return Engine(self.uow, self.keeper, {OPERATION: work}, pace, clock or SystemClock())
 
     async def add_run(self, **values: Any) -> RunRecord:
         fields: dict[str, Any] = {
@@ -112,9 +113,11 @@ class Lab:
         assert run is not None
         return run
 
-    async def wake(self, worker: Engine, run: RunRecord, message_id: UUID | None = None) -> None:
+    async def wake(
+        self, worker: Engine, run: RunRecord, message_id: UUID | None = None, *, redelivered: bool = False
+    ) -> None:
         wake_up = WakeUp(tenant_id=run.tenant_id, run_type=run.run_type, run_id=run.id, lane=run.lane)
-        await worker.wake(wake_up, message_id=message_id or new_id())
+        await worker.wake(wake_up, message_id=message_id or new_id(), redelivered=redelivered)
 
     async def get(self, run: RunRecord) -> RunRecord:
         async with self.uow.begin(run.tenant_id) as tx:

@@ -118,14 +118,16 @@ class RestoreLab:
     async def finished(self, run: RunRecord, message_id: UUID | None = None, **settings: Any) -> RunRecord:
         """Wake workers until the run is over; waits between attempts are skipped."""
         for _ in range(60):
-            run = await self.slice(run, message_id, **settings)
+            run = await self.slice(run, message_id, redelivered=message_id is not None, **settings)
             message_id = None  # a wake-up comes again once; the next ones are new
             if run.status.is_terminal:
                 return run
             await self.lab.rows("UPDATE restore_run_items SET not_before = NULL RETURNING 1")
         raise AssertionError(f"the run does not end: {run}")
 
-    async def slice(self, run: RunRecord, message_id: UUID | None = None, **settings: Any) -> RunRecord:
+    async def slice(
+        self, run: RunRecord, message_id: UUID | None = None, *, redelivered: bool = False, **settings: Any
+    ) -> RunRecord:
         """Work one slice."""
         engine = Engine(
             self.lab.uow,
@@ -135,7 +137,7 @@ class RestoreLab:
             SystemClock(),
         )
         wake_up = WakeUp(tenant_id=run.tenant_id, run_type=run.run_type, run_id=run.id, lane=run.lane)
-        await engine.wake(wake_up, message_id=message_id or new_id())
+        await engine.wake(wake_up, message_id=message_id or new_id(), redelivered=redelivered)
         return await self.lab.get(run)
 
     async def items(self, run: RunRecord) -> dict[str, dict[str, Any]]:

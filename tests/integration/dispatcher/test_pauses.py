@@ -70,7 +70,7 @@ async def test_a_paused_run_is_not_taken_up_says_why_and_goes_on_after_resume(
     assert (await lab.get(run)).status is RunStatus.SUCCEEDED
 
 
-async def test_a_run_in_work_ends_its_slice_and_then_waits(
+async def test_a_run_in_work_keeps_what_it_did_and_then_waits(
     http: httpx.AsyncClient, lab: Lab, tenant: str, manager: Person
 ) -> None:
     async def pause_meanwhile(item: Item) -> ItemResult:
@@ -81,7 +81,8 @@ async def test_a_run_in_work_ends_its_slice_and_then_waits(
     await lab.wake(lab.worker(ToyWork(3, pause_meanwhile), slice_items=2, concurrency=1), run)
 
     left = await lab.get(run)
-    assert (left.status, left.counts.processed, left.wait_reason) == (RunStatus.RUNNING, 2, WaitReason.PAUSED)
+    assert (left.status, left.wait_reason) == (RunStatus.RUNNING, WaitReason.PAUSED)
+    assert left.counts.processed in (1, 2)
     assert await woken(lab) == []
 
 

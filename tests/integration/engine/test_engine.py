@@ -1,6 +1,7 @@
 """The engine on a real database: claim, slice, settle."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -104,7 +105,7 @@ async def test_two_wake_ups_at_once_are_one_owner(world: Lab) -> None:
 
 
 async def test_a_redelivered_wake_up_takes_the_run_over_at_once_and_fences_the_old_holder(world: Lab) -> None:
-    """The same message id means that its holder lost it; the late writes of the old epoch count for nothing."""
+    """The same message came back: its holder lost it. The late writes of the old epoch count for nothing."""
     entered, release = asyncio.Event(), asyncio.Event()
 
     async def frozen(item: Item) -> ItemResult:
@@ -116,7 +117,7 @@ async def test_a_redelivered_wake_up_takes_the_run_over_at_once_and_fences_the_o
     old = asyncio.create_task(world.wake(world.worker(ToyWork(3, frozen), "old"), run, message_id))
     await entered.wait()
 
-    await world.wake(world.worker(ToyWork(3), "new"), run, message_id)
+    await world.wake(world.worker(ToyWork(3), "new"), run, message_id, redelivered=True)
 
     ended = await world.get(run)
     assert (ended.status, ended.counts) == (RunStatus.SUCCEEDED, Counts(3, 3, 0, 0))
@@ -290,6 +291,108 @@ async def test_an_abort_stops_between_two_items_and_claims_no_rollback(world: La
     assert ended.status is RunStatus.ABORTED
     assert ended.counts.succeeded == len(work.attempts)
     assert ended.counts.succeeded + ended.counts.skipped == 500
+
+
+async def until_heard(world: Lab, item: Item) -> ItemResult:
+    """Wait until what the items before became is committed: the same answer brings the news of the run."""
+    await world.until(f"SELECT 1 FROM bulk_operation_runs WHERE processed_items >= {item.ordinal}")  # noqa: S608  a number
+    return await captured(item)
+
+
+NEVER_RENEWS = {"concurrency": 1, "lease_ttl": timedelta(minutes=5), "flush_time": timedelta()}
+
+
+async def test_an_abort_is_heard_with_the_next_commit_of_outcomes(world: Lab) -> None:
+    """Between two items, long before the lease is renewed or the slice ends."""
+    run = await world.add_run()
+
+    async def abort_meanwhile(item: Item) -> ItemResult:
+        if item.ordinal == 1:
+            async with world.uow.begin(world.tenant_id) as tx:
+                await tx.runs.request_abort(run.run_type, run.id)
+        return await until_heard(world, item)
+
+    work = ToyWork(200, abort_meanwhile)
+    await world.wake(world.worker(work, **NEVER_RENEWS), run)
+
+    ended = await world.get(run)
+    assert (ended.status, ended.error_code) == (RunStatus.ABORTED, SafeCode.RUN_ABORTED)
+    assert 2 <= len(work.attempts) < 10
+    assert ended.counts == Counts(200, len(work.attempts), 0, 200 - len(work.attempts))
+
+
+async def test_a_pause_is_heard_with_the_next_commit_of_outcomes(world: Lab) -> None:
+    """The slice ends between two items; the run waits, and goes on when it is resumed."""
+    run = await world.add_run()
+
+    async def pause_meanwhile(item: Item) -> ItemResult:
+        if item.ordinal == 1:
+            async with world.uow.begin(world.tenant_id) as tx:
+                await tx.pauses.add(run.operation, reason="change freeze", paused_by="Mara")
+        return await until_heard(world, item)
+
+    work = ToyWork(200, pause_meanwhile)
+    await world.wake(world.worker(work, **NEVER_RENEWS), run)
+
+    left = await world.get(run)
+    assert (left.status, left.wait_reason) == (RunStatus.RUNNING, WaitReason.PAUSED)
+    assert 2 <= left.counts.processed == len(work.attempts) < 10
+    assert await world.rows("SELECT 1 FROM bulk_operation_runs WHERE lease_until IS NULL")
+
+    async with world.uow.begin(world.tenant_id) as tx:
+        await tx.pauses.remove(run.operation)
+    await world.wake(world.worker(work, **NEVER_RENEWS), run)
+    assert (await world.get(run)).counts == Counts(200, 200, 0, 0)
+    assert sorted(work.attempts) == list(range(200))
+
+
+class HandSetClock:
+    """Stands still but for the test."""
+
+    def __init__(self) -> None:
+        self.wall = datetime.now(UTC)
+
+    def now(self) -> datetime:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+@pytest.mark.parametrize(("done", "status"), [(2, RunStatus.PARTIAL), (0, RunStatus.FAILED)])
+async def test_a_deadline_that_passes_ends_the_run_before_the_next_item(
+    world: Lab, done: int, status: RunStatus
+) -> None:
+    """No item begins after it; what was done stays done and counted."""
+    clock = HandSetClock()
+
+    async def late(item: Item) -> ItemResult:
+        if item.ordinal == done:
+            clock.wall += timedelta(hours=2)
+            return ItemResult(item.ordinal, Outcome.FAILED, SafeCode.GRAPH_BAD_REQUEST)
+        return await captured(item)
+
+    work = ToyWork(200, late)
+    run = await world.add_run(deadline_at=clock.wall + timedelta(hours=1))
+    await world.wake(world.worker(work, clock=clock, **NEVER_RENEWS), run)
+
+    ended = await world.get(run)
+    assert (ended.status, ended.error_code) == (status, SafeCode.RUN_DEADLINE_EXCEEDED)
+    assert work.attempts == list(range(done + 1))
+    assert ended.counts.succeeded == done
+
+
+async def test_a_run_whose_last_item_ended_after_its_deadline_has_succeeded(world: Lab) -> None:
+    clock = HandSetClock()
+
+    async def late(item: Item) -> ItemResult:
+        clock.wall += timedelta(hours=2)
+        return await captured(item)
+
+    run = await world.add_run(deadline_at=clock.wall + timedelta(hours=1))
+    await world.wake(world.worker(ToyWork(1, late), clock=clock), run)
+
+    assert (await world.get(run)).status is RunStatus.SUCCEEDED
 
 
 async def test_an_abort_before_the_start_ends_the_run_untouched(world: Lab) -> None:

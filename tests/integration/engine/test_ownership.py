@@ -105,13 +105,41 @@ async def test_a_late_write_is_fenced_counted_and_changes_nothing(world: Lab) ->
 async def test_a_redelivered_wake_up_that_takes_over_is_counted(world: Lab) -> None:
     before = count("reinstate_takeovers_total", how="redelivered")
     run, wake_up = await world.add_run(), new_id()
-    for owner in ("dead:1", "heir:1"):
+    for owner, redelivered in (("dead:1", False), ("heir:1", True)):
         async with world.uow.begin(run.tenant_id) as tx:
             await tx.ledger.acquire(
-                run.run_type, run.id, owner=owner, wake_up_id=wake_up, ttl=SHORT, limits=SlotLimits()
+                run.run_type,
+                run.id,
+                owner=owner,
+                wake_up_id=wake_up,
+                ttl=timedelta(minutes=5),
+                limits=SlotLimits(),
+                redelivered=redelivered,
             )
 
     assert count("reinstate_takeovers_total", how="redelivered") == before + 1
+
+
+async def test_a_wake_up_that_was_sent_twice_does_not_take_its_run_from_who_works_it(world: Lab) -> None:
+    """The relay may publish a message again whose confirmation was lost; only a delivery that came back is a death."""
+    went, may_go = asyncio.Event(), asyncio.Event()
+
+    async def slow(item: Item) -> ItemResult:
+        went.set()
+        await may_go.wait()
+        return ItemResult(item.ordinal, Outcome.CAPTURED)
+
+    run, message_id, second = await world.add_run(), new_id(), ToyWork(1)
+    first = asyncio.create_task(world.wake(world.worker(ToyWork(1, slow), "first"), run, message_id))
+    await went.wait()
+
+    await world.wake(world.worker(second, "second"), run, message_id)
+
+    assert second.attempts == []
+    may_go.set()
+    await first
+    run = await world.get(run)
+    assert (run.status, run.attempt, run.counts.succeeded) == (RunStatus.SUCCEEDED, 1, 1)
 
 
 async def test_a_wake_up_that_nobody_needs_is_counted_as_a_duplicate(world: Lab) -> None:

@@ -9,7 +9,7 @@ import pytest
 from shared.domain.errors import LeaseLost, SafeCode, TransientError
 from shared.domain.runs import RunType
 from shared.engine.guard import LeaseGuard
-from shared.ports import Lease
+from shared.ports import Lease, Renewal
 from shared.runtime.ids import new_id
 
 TTL = timedelta(seconds=30)
@@ -19,11 +19,11 @@ NO_PAUSE = timedelta()
 class Keeper:
     """Answers renewals as the test says."""
 
-    def __init__(self, answer: Callable[[int], tuple[float, bool] | None]) -> None:
+    def __init__(self, answer: Callable[[int], Renewal | None]) -> None:
         self.answer = answer
         self.renewals = 0
 
-    async def renew(self, lease: Lease) -> tuple[float, bool] | None:
+    async def renew(self, lease: Lease) -> Renewal | None:
         self.renewals += 1
         return self.answer(self.renewals)
 
@@ -48,7 +48,7 @@ def test_nothing_may_start_once_the_lease_is_no_longer_trusted() -> None:
 
 
 async def test_a_lease_of_another_worker_ends_the_watch() -> None:
-    keeper = Keeper(lambda count: (24.0, False) if count < 3 else None)
+    keeper = Keeper(lambda count: Renewal(24.0) if count < 3 else None)
 
     with pytest.raises(LeaseLost):
         await guard(keeper).watch()
@@ -56,13 +56,49 @@ async def test_a_lease_of_another_worker_ends_the_watch() -> None:
     assert keeper.renewals == 3
 
 
-async def test_an_abort_is_heard_with_the_next_renewal() -> None:
-    watched = guard(Keeper(lambda count: (24.0, True) if count == 1 else None))
+@pytest.mark.parametrize("wish", ["abort_requested", "is_paused"])
+async def test_an_abort_or_a_pause_is_heard_with_the_next_renewal(wish: str) -> None:
+    heard = Renewal(24.0, **{wish: True})
+    watched = guard(Keeper(lambda count: heard if count == 1 else None))
+    assert not getattr(watched, wish)
 
     with pytest.raises(LeaseLost):
         await watched.watch()
 
-    assert watched.abort_requested
+    assert getattr(watched, wish)
+
+
+async def test_a_pause_that_was_lifted_is_over_with_the_next_renewal() -> None:
+    watched = guard(Keeper({1: Renewal(24.0, is_paused=True), 2: Renewal(24.0)}.get))
+
+    with pytest.raises(LeaseLost):
+        await watched.watch()
+
+    assert not watched.is_paused
+
+
+async def test_the_next_item_waits_for_a_renewal_that_is_under_way() -> None:
+    """Items that never wait would otherwise keep the loop until the lease is over."""
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    class Slow(Keeper):
+        async def renew(self, lease: Lease) -> Renewal | None:
+            asked.set()
+            await may_answer.wait()
+            return await super().renew(lease)
+
+    watched = guard(Slow(lambda _: None))
+    watch = asyncio.create_task(watched.watch())
+    await asked.wait()
+    next_item = asyncio.create_task(watched.breathe())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not next_item.done()
+
+    may_answer.set()
+    await asyncio.wait_for(next_item, 5)
+    with pytest.raises(LeaseLost):
+        await watch
 
 
 async def test_a_worker_that_cannot_renew_gives_up_before_its_lease_ends() -> None:
@@ -75,7 +111,7 @@ async def test_a_worker_that_cannot_renew_gives_up_before_its_lease_ends() -> No
         last = next(times, 24.0)
         return last
 
-    def down(_: int) -> tuple[float, bool]:
+    def down(_: int) -> Renewal:
         raise TransientError(SafeCode.SERVICE_UNAVAILABLE)
 
     keeper = Keeper(down)
