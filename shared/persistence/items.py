@@ -10,7 +10,7 @@ from shared.domain.items import ItemState, Outcome
 from shared.domain.runs import Counts
 from shared.persistence.run_rows import RunTable
 
-OPEN_WORDS = (ItemState.INTENT.value, ItemState.PENDING.value)
+OPEN_WORDS = tuple(sorted(state.value for state in ItemState if not state.is_final))
 
 
 async def close_open_items(
