@@ -1,6 +1,7 @@
 """One item of an execution: check for drift, write, read back, assign, read back. Every write has its intent first."""
 
 import hashlib
+import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,16 +15,28 @@ from services.restore_worker.planning import PlanEntry
 from services.restore_worker.probing import Probe, Probed, Verdict
 from shared.connectors.normalise import restorable_body
 from shared.connectors.port import TenantWriter
-from shared.domain.errors import ConflictError, NotFoundError, PermanentError, SafeCode, ThrottledError, TransientError
+from shared.domain.errors import (
+    ConflictError,
+    HalfWrittenError,
+    NotFoundError,
+    PermanentError,
+    SafeCode,
+    ThrottledError,
+    TransientError,
+)
 from shared.domain.items import ItemState, Outcome
 from shared.domain.plans import PlanAction, Step
-from shared.engine.work import Slice
+from shared.engine.work import Slice, Unfinished
 from shared.ports import Intent, Item, ItemResult
 from shared.runtime.failpoints import reached
 
 READ_BACKS = 3  # at once, after a write: the service may show the old state for a moment
 LOOKS = 4  # times to come back for a write that was answered but does not show, 1, 2 and 4 seconds apart
-HALF_WRITTEN = "half_written"  # the writer's reason: the object's own call happened, a later part of it did not
+
+# What is known of an open intent's call, kept as the reason of its error.
+REFUSED = "refused"  # it surely had no effect, or the rest of a half-written object had none
+ANSWERED = "answered"  # it happened; only its effect was not looked at yet
+HALF_WRITTEN = "half_written"  # part of it happened, and what stopped the rest may still be on its way
 
 
 class Ended(Exception):
@@ -47,12 +60,14 @@ class Unseen(Exception):
         self.remote_id = remote_id
 
 
-class HalfWritten(Exception):
-    """The object's own call happened, a later part of the same write did not: to be completed by an update."""
+class Unread(Exception):
+    """The call was answered, but reading its effect failed: to be read again, never to be repeated."""
 
-    def __init__(self, error: TransientError) -> None:
-        """Carry what stood in the way."""
-        super().__init__(error.code.value)
+    def __init__(self, step: Step, remote_id: str | None, error: TransientError) -> None:
+        """Name the step and the object, and what stood in the way."""
+        super().__init__(step.value)
+        self.step = step
+        self.remote_id = remote_id
         self.error = error
 
 
@@ -71,20 +86,20 @@ class Change:
     may_have_written: bool = False
 
     async def apply(self) -> ItemResult:
-        """Do what is still to do; raise the connector's errors as long as another attempt may help."""
+        """Do what is still to do; raise the connector's errors, or `Unfinished`, while another attempt may help."""
         self.may_have_written = self.item.state is ItemState.INTENT
         try:
             return self._applied(await self._carry_out())
         except Ended as end:
             return ItemResult(self.item.ordinal, end.outcome, end.code, remote_id=end.remote_id)
-        except HalfWritten as half:
-            return await self._complete_later(half.error)
+        except HalfWrittenError as half:
+            return self._complete_later(half)
         except Unseen as unseen:
             return self._look_later(unseen)
-        except ThrottledError:
-            raise
-        except TransientError:
-            if self.may_have_written and self.item.attempt + 1 >= self.max_attempts:
+        except Unread as unread:
+            return self._read_later(unread)
+        except TransientError as error:
+            if self.may_have_written and self._is_last_attempt(error):
                 return ItemResult(self.item.ordinal, Outcome.UNKNOWN, SafeCode.RESTORE_OUTCOME_UNKNOWN)
             raise
 
@@ -110,7 +125,7 @@ class Change:
             return await self._half_written()
         probed = await self._judged(self._probe.write())
         if probed.verdict is Verdict.NOT_APPLIED:
-            return False, await self._undrifted()
+            return False, self._as_previewed(probed.seen) if probed.seen else await self._undrifted()
         return True, probed.seen
 
     async def _half_written(self) -> tuple[bool, Seen]:
@@ -119,27 +134,27 @@ class Change:
             raise Ended(Outcome.UNKNOWN, SafeCode.RESTORE_OUTCOME_UNKNOWN)
         return seen.fingerprint == self.goal.fingerprint, seen
 
-    async def _complete_later(self, error: TransientError) -> ItemResult:
+    def _complete_later(self, half: HalfWrittenError) -> ItemResult:
         """Remember with the plan that the object is half written; the next attempt completes it by an update."""
-        remote_id = self.entry.target_id or self.item.remote_id
-        if remote_id is None:
-            there = await self.live.named_now(self.material, self._probe.tag)
-            if len(there) != 1:
-                return ItemResult(self.item.ordinal, Outcome.UNKNOWN, SafeCode.RESTORE_OUTCOME_UNKNOWN)
-            remote_id = there[0].remote_id
-        if self.item.attempt + 1 >= self.max_attempts:
-            return ItemResult(self.item.ordinal, Outcome.FAILED, SafeCode.RESTORE_VERIFY_FAILED, remote_id=remote_id)
-        wait = error.context.get("retry_after_s")
-        seconds = wait if isinstance(wait, int | float) else 2.0**self.item.attempt
-        return ItemResult(
-            self.item.ordinal,
-            None,
-            error.code,
-            error.context,
-            remote_id,
-            {**plan_of(self.item), "half_written": True},
-            retry_in=timedelta(seconds=seconds),
-        )
+        error = half.cause if isinstance(half.cause, ThrottledError) else half
+        if self._is_last_attempt(error):
+            code = SafeCode.RESTORE_VERIFY_FAILED
+            return ItemResult(self.item.ordinal, Outcome.FAILED, code, remote_id=half.remote_id)
+        reason = REFUSED if was_refused(error) else HALF_WRITTEN
+        progress = {**plan_of(self.item), "half_written": True}
+        raise Unfinished(error, reason, remote_id=half.remote_id, plan=progress) from half
+
+    def _read_later(self, unread: Unread) -> ItemResult:
+        """Remember with the plan that the step was answered; the next attempt goes on with reading its effect."""
+        if self._is_last_attempt(unread.error):
+            code = SafeCode.RESTORE_OUTCOME_UNKNOWN
+            return ItemResult(self.item.ordinal, Outcome.UNKNOWN, code, remote_id=unread.remote_id)
+        looks = self.entry.looks if self.entry.sent is unread.step else 0
+        progress = {**plan_of(self.item), "sent": unread.step.value, "looks": looks}
+        raise Unfinished(unread.error, ANSWERED, remote_id=unread.remote_id, plan=progress) from unread
+
+    def _is_last_attempt(self, error: TransientError) -> bool:
+        return not isinstance(error, ThrottledError) and self.item.attempt + 1 >= self.max_attempts
 
     async def _undrifted(self) -> Seen | None:
         """Return the live object if it still is what the preview saw; end the item before any write otherwise."""
@@ -148,7 +163,9 @@ class Change:
             if found.candidates:
                 raise Ended(Outcome.BLOCKED, SafeCode.RESTORE_PLAN_CHANGED)
             return None
-        seen = await self._probe.read(self.entry.target_id)
+        return self._as_previewed(await self._probe.read(self.entry.target_id))
+
+    def _as_previewed(self, seen: Seen | None) -> Seen:
         if seen is None or has_drifted(self.entry, seen):
             raise Ended(Outcome.BLOCKED, SafeCode.RESTORE_PLAN_CHANGED, self.entry.target_id)
         return seen
@@ -166,12 +183,13 @@ class Change:
                 await self.writer.update(kind, seen.remote_id, body, seen.policy.etag, tag)
         except (ConflictError, NotFoundError):
             raise Ended(Outcome.BLOCKED, SafeCode.RESTORE_PLAN_CHANGED, target) from None
-        except ThrottledError:
+        except HalfWrittenError:
             raise
+        except ThrottledError as error:
+            # An intent from before this attempt stays: of that call we only know what a probe said.
+            raise self._refused(error, keep_intent=self.item.state is ItemState.INTENT) from error
         except TransientError as error:
-            if error.context.get("reason") == HALF_WRITTEN:
-                raise HalfWritten(error) from error
-            return await self._settled_by(self._probe.write(), error)
+            return await self._settled_by(self._probe.write(asked_at=time.monotonic()), error)
         reached("after_call")
         return await self._read_back(Step.WRITE, target)
 
@@ -181,12 +199,17 @@ class Change:
         tag = self.slice_.tag(self.item, Step.ASSIGN)
         try:
             await self.writer.assign(self.material.backup.policy_type, remote_id, assignments, tag)
-        except ThrottledError:
-            raise
+        except ThrottledError as error:
+            raise self._refused(error, keep_intent=True) from error
         except TransientError as error:
             return await self._settled_by(self._probe.assign(remote_id), error)
         reached("after_call")
         return await self._read_back(Step.ASSIGN, remote_id)
+
+    @staticmethod
+    def _refused(error: ThrottledError, *, keep_intent: bool) -> Exception:
+        """Return what to raise for a call that the tenant did not take; `error` itself where that is not sure."""
+        return Unfinished(error, REFUSED, keep_intent=keep_intent) if was_refused(error) else error
 
     async def _intend(self, step: Step, target: str | None, body: object) -> None:
         await self.slice_.intend(Intent(self.item.ordinal, step, request_hash(step, target, body), target))
@@ -216,6 +239,8 @@ class Change:
                 seen = await self._probe.read(remote_id)
             except PermanentError:
                 continue
+            except TransientError as error:
+                raise Unread(step, remote_id, error) from error
             if seen and self._shows(step, seen):
                 return seen
         raise Unseen(step, remote_id)
@@ -245,6 +270,11 @@ class Change:
     @property
     def _probe(self) -> Probe:
         return Probe(self.live, self.material, self.entry, self.goal, self.slice_.tag(self.item))
+
+
+def was_refused(error: TransientError) -> bool:
+    """Tell whether the call surely had no effect."""
+    return isinstance(error, ThrottledError) and not error.in_doubt
 
 
 def has_drifted(entry: PlanEntry, seen: Seen) -> bool:

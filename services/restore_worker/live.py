@@ -1,6 +1,10 @@
-"""The tenant as it is now, through a reader only: one listing per type and slice, everything else read afresh."""
+"""The tenant as it is now, through a reader only: one listing per type and slice, everything else read afresh.
+
+A probe of a call that was lost in this very slice needs a listing that began afterwards, and so makes a second one.
+"""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +52,7 @@ class Live:
         self._reader = reader
         self._claimed = claimed
         self._listed: dict[str, tuple[list[PolicyRef], frozenset[str]]] = {}
+        self._listed_at: dict[str, float] = {}
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def read(self, policy_type: str, remote_id: str, tag: CallTag) -> Seen | None:
@@ -76,10 +81,10 @@ class Live:
         is_claimed = not same_id and candidates[0].remote_id in claimed
         return Found(seen, 1 if seen else 0, by_id=bool(same_id), is_claimed=is_claimed)
 
-    async def named_now(self, material: Material, tag: CallTag) -> list[Seen]:
-        """List the type afresh and read every object with the item's natural key: for a probe, never remembered."""
+    async def named(self, material: Material, tag: CallTag, *, since: float = 0.0) -> list[Seen]:
+        """Read every object with the item's natural key in a listing that began after `since` (monotonic)."""
         backup = material.backup
-        refs = [ref async for ref in self._reader.list_refs(backup.policy_type, tag)]
+        refs, _ = await self._list(backup.policy_type, tag, since)
         ids = [ref.remote_id for ref in refs if ref.natural_key == backup.natural_key]
         return [seen for one in ids if (seen := await self.read(backup.policy_type, one, tag))]
 
@@ -108,10 +113,12 @@ class Live:
                     found[reference] = remote_id
         return found
 
-    async def _list(self, policy_type: str, tag: CallTag) -> tuple[list[PolicyRef], frozenset[str]]:
+    async def _list(self, policy_type: str, tag: CallTag, since: float = 0.0) -> tuple[list[PolicyRef], frozenset[str]]:
+        """Return the last listing of the type if it began after `since`; those who wait for a new one share it."""
         async with self._turns[policy_type]:
-            if policy_type not in self._listed:
+            if self._listed_at.get(policy_type, -1.0) < since:
+                began = time.monotonic()
                 refs = [ref async for ref in self._reader.list_refs(policy_type, tag)]
                 claimed = await self._claimed(policy_type, [ref.remote_id for ref in refs])
-                self._listed[policy_type] = (refs, claimed)
+                self._listed[policy_type], self._listed_at[policy_type] = (refs, claimed), began
             return self._listed[policy_type]

@@ -37,10 +37,13 @@ class Probe:
     goal: Desired
     tag: CallTag
 
-    async def write(self) -> Probed:
-        """Judge a create or an update of the object itself."""
+    async def write(self, *, asked_at: float = 0.0) -> Probed:
+        """Judge a create or an update of the object itself, whose call was over at `asked_at` (monotonic).
+
+        By default that was before this slice began.
+        """
         if self.entry.action is PlanAction.CREATE:
-            return await self._create()
+            return await self._create(asked_at)
         seen = await self.read(self.entry.target_id)
         if seen is None:
             return Probed(Verdict.UNDECIDABLE)
@@ -67,13 +70,13 @@ class Probe:
             return None
         return await self.live.read(self.material.backup.policy_type, remote_id, self.tag)
 
-    async def _create(self) -> Probed:
+    async def _create(self, asked_at: float) -> Probed:
         """Nothing had this natural key when the intent was written: whatever has it now came with or after our call.
 
         An object that is there but not equal may be ours, half made, or somebody else's: creating beside it would make
         a homonym, so a person decides.
         """
-        there = await self.live.named_now(self.material, self.tag)
+        there = await self.live.named(self.material, self.tag, since=asked_at)
         equal = [seen for seen in there if seen.fingerprint == self.goal.fingerprint]
         if len(equal) == 1:
             return Probed(Verdict.DONE, equal[0])

@@ -154,12 +154,35 @@ class TransientError(ReinstateError):
 
 
 class ThrottledError(TransientError):
-    """The tenant's system asked to wait. The request was *not* performed, so it may be sent again."""
+    """The tenant's system asked to wait. The request was *not* performed, so it may be sent again.
 
-    def __init__(self, code: SafeCode = SafeCode.GRAPH_THROTTLED, *, retry_after: float | None = None) -> None:
+    Unless it is `in_doubt`: what stands before the system answered for it (503), and for a write only a probe can tell.
+    """
+
+    def __init__(
+        self,
+        code: SafeCode = SafeCode.GRAPH_THROTTLED,
+        *,
+        retry_after: float | None = None,
+        in_doubt: bool = False,
+    ) -> None:
         """Take the wait in seconds, fractional or None when the system did not say."""
         super().__init__(code, retry_after_s=retry_after)
         self.retry_after = retry_after
+        self.in_doubt = in_doubt
+
+
+class HalfWrittenError(TransientError):
+    """The object's own write happened, a later part of it did not: to be completed by an update of `remote_id`.
+
+    `cause` is what stood in the way.
+    """
+
+    def __init__(self, cause: ReinstateError, remote_id: str | None = None) -> None:
+        """Carry the code and the context of `cause`."""
+        super().__init__(cause.code, **{**cause.context, "reason": "half_written"})
+        self.cause = cause
+        self.remote_id = remote_id
 
 
 class PermanentError(ReinstateError):

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
@@ -25,7 +26,7 @@ from shared.domain.retry import RetryPolicy
 from shared.engine.errors import first_error
 from shared.engine.guard import LeaseGuard
 from shared.engine.settings import EngineSettings
-from shared.engine.work import EngineTransaction, Work, WorkItem
+from shared.engine.work import EngineTransaction, Unfinished, Work, WorkItem
 from shared.ports import Clock, Intent, Item, ItemResult, Lease, RunRecord
 from shared.runtime.batching import Batcher
 from shared.runtime.failpoints import reached
@@ -177,14 +178,26 @@ class RunSlice:
             self.fatal = error  # the item stays open: the end marks it with the cause, like the rest
             return None
         except ReinstateError as error:
-            if isinstance(error, ThrottledError):
-                self._throttled(error, item)
-            return after_error(item, error, self._settings.retry)
+            return self._stopped(item, error)
+        except Unfinished as end:
+            result = self._stopped(item, end.error)
+            return replace(
+                result,
+                context={**result.context, "reason": end.reason},
+                remote_id=end.remote_id,
+                plan=end.plan,
+                keep_intent=end.keep_intent,
+            )
         except Exception as error:  # noqa: BLE001  a defect of ours must not take the other items down
             _log.error(
                 "item.defect", run_id=str(self.run.id), item_id=str(item.item_id), error_type=type(error).__name__
             )
             return after_error(item, ReinstateError(SafeCode.INTERNAL_UNEXPECTED), self._settings.retry)
+
+    def _stopped(self, item: Item, error: ReinstateError) -> ItemResult:
+        if isinstance(error, ThrottledError):
+            self._throttled(error, item)
+        return after_error(item, error, self._settings.retry)
 
     def _throttled(self, error: ThrottledError, item: Item) -> None:
         wait = self._settings.retry.delay_after(error, item.attempt + 1, random.random()) or timedelta()  # noqa: S311  jitter

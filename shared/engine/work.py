@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from shared.connectors.port import CallTag, TenantConnection
+from shared.domain.errors import TransientError
 from shared.ports import Intent, Item, ItemResult, Lease, RunRecord, Transaction
 
 WorkItem = Callable[[Item], Awaitable[ItemResult]]
@@ -45,12 +46,37 @@ class Slice(Protocol):
         ...
 
 
+class Unfinished(Exception):
+    """Out of an item's call: `error` stopped it and is judged like any other, and what it reached stays with the item.
+
+    `reason` tells the next attempt what is known of the write; `keep_intent` as in `ItemResult`.
+    """
+
+    def __init__(
+        self,
+        error: TransientError,
+        reason: str,
+        *,
+        remote_id: str | None = None,
+        plan: Mapping[str, Any] | None = None,
+        keep_intent: bool = True,
+    ) -> None:
+        """Name what stopped the item, and what is to be remembered."""
+        super().__init__(reason)
+        self.error = error
+        self.reason = reason
+        self.remote_id = remote_id
+        self.plan = plan
+        self.keep_intent = keep_intent
+
+
 class Work(Protocol):
     """One operation, such as `policy.sync` or `restore.execute`.
 
     Errors: raise `ReinstateError`s. `RunFatalError` ends the run and skips the rest. `ThrottledError`,
     `TransientError` and `PermanentError` out of an item's call become its outcome by the retry policy, which the engine
-    applies. Anything else is a defect: the item gets one more try and then fails with `internal.unexpected`.
+    applies; `Unfinished` carries one together with what the attempt reached. Anything else is a defect: the item gets
+    one more try and then fails with `internal.unexpected`.
     """
 
     async def prepare(self, slice_: Slice) -> None:

@@ -41,7 +41,7 @@ from shared.ports import Lease, RunRecord
 
 _NOW = func.clock_timestamp()
 _BYTEWISE = "C"  # the same order on every server
-_ANSWERED = (SafeCode.GRAPH_THROTTLED.value, SafeCode.RESTORE_VERIFY_FAILED.value)
+_OVER = ("refused", "answered")  # reasons that tell what became of an intent's call
 _HASHED_ROWS = 1000  # read from the server at a time
 _HASHED_FIELDS = (
     "action",
@@ -216,14 +216,15 @@ class SqlRestores:
     async def fresh_intents(self, run_id: UUID, *, younger_than: timedelta) -> Mapping[int, timedelta]:
         """Return how long open intents still are too young to be judged, by ordinal. Database clock.
 
-        Nothing can be on its way of a write that was throttled or answered.
+        Nothing can be on its way of a write that was surely refused, or answered.
         """
         items = restore_run_items.c
         wait = items.intent_at + younger_than - _NOW
         statement = select(items.ordinal, wait).where(
             self._of(run_id),
             items.state == ItemState.INTENT.value,
-            func.coalesce(items.error_code, "").not_in(_ANSWERED),
+            func.coalesce(items.error_code, "") != SafeCode.RESTORE_VERIFY_FAILED.value,
+            func.coalesce(items.error_context["reason"].astext, "").not_in(_OVER),
             wait > timedelta(),
         )
         return {row[0]: row[1] for row in await self._connection.execute(statement)}

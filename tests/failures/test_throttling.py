@@ -1,6 +1,7 @@
 """T37: storms of 429, 503 and 504, with and without Retry-After: the budget is learnt, and nothing is amplified."""
 
 import asyncio
+from http import HTTPStatus
 
 import pytest
 
@@ -13,6 +14,7 @@ pytestmark = pytest.mark.failures
 ITEMS = 60
 NEEDED = 2 * ITEMS + 1  # requests of a restore that nothing disturbs: one listing, then a create and a read back each
 AMPLIFICATION = 1.2
+COLLECTION = "/assignmentFilters"  # a request for all of them; anything below is one of them
 
 
 def ended_well(restored: Restored) -> bool:
@@ -58,13 +60,15 @@ async def test_a_storm_costs_few_requests_while_it_lasts_and_none_afterwards(
         restored = await world.restore(ITEMS, beside=lambda: _weather(world, storm, seconds=12.0))
     hit = [one for one in restored.requests if one.fault]
     recovered = [one for one in restored.requests if one.seq > hit[-1].seq]
-    done = len([one for one in restored.requests if one.seq < hit[-1].seq and one.effective])
-    in_doubt = {one.item for one in hit}  # each is looked for, and checked again, before it goes on
-    needed_still = 2 * (ITEMS - done) + 1 + 2 * len(in_doubt)
+    before = [one for one in restored.requests if one.seq < hit[-1].seq]
+    made = {one.item for one in before if one.effective}
+    read_back = {one.item for one in before if one.status == HTTPStatus.OK and not one.path.endswith(COLLECTION)}
+    # What the rest takes where nothing ever was in doubt: one listing, what was not read back, two requests an item.
+    needed_still = 1 + len(made - read_back) + 2 * (ITEMS - len(made))
     print(f"status={status} hit={len(hit)} after={len(recovered)} needed={needed_still}")  # noqa: T201  evidence
 
     assert ended_well(restored)
-    assert 1 <= len(hit) <= 40  # four items at a time without a common pause would be hundreds
+    assert 1 <= len(hit) <= 30  # four items at a time without a common pause would be hundreds
     assert len(recovered) <= AMPLIFICATION * needed_still
 
 

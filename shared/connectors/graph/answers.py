@@ -51,7 +51,7 @@ def error_of(  # noqa: C901, PLR0911  one line per status reads best
         case HTTPStatus.TOO_MANY_REQUESTS | Status.BANDWIDTH_EXCEEDED:
             return ThrottledError(retry_after=wait)
         case HTTPStatus.SERVICE_UNAVAILABLE if wait is not None:
-            return ThrottledError(retry_after=wait)
+            return ThrottledError(retry_after=wait, in_doubt=True)
         case HTTPStatus.UNAUTHORIZED:
             return RunFatalError(SafeCode.AUTH_TOKEN_INVALID, **told)
         case HTTPStatus.FORBIDDEN if subject is Subject.COLLECTION:

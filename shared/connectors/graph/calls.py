@@ -120,7 +120,8 @@ class ReadCalls:
     async def _noted(self, error: ReinstateError, classes: Sequence[str]) -> ReinstateError:
         """Tell the tenant's other workers of a refusal or an outage; return the error to raise."""
         if isinstance(error, ThrottledError):
-            return ThrottledError(retry_after=await self._pace.refused(classes, error.retry_after))
+            wait = await self._pace.refused(classes, error.retry_after)
+            return ThrottledError(retry_after=wait, in_doubt=error.in_doubt)
         if isinstance(error, TransientError):
             await self._pace.failed(classes)
         else:

@@ -2,9 +2,9 @@
 
 Some types need more than one call: the object's own, then one for each key that the service takes separately. Together
 they are the step "write". The object's own call comes first; once it has happened, a failure of a later one is a
-`TransientError`, because the tenant did change: the executor reads back, finds a difference, and updates. All later
-calls say what the result shall be, so repeating them is harmless; creating is the only call that must not be repeated
-unseen.
+`HalfWrittenError`, because the tenant did change: the executor reads the object, finds a difference, and updates. All
+later calls say what the result shall be, so repeating them is harmless; creating is the only call that must not be
+repeated unseen.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ from shared.connectors.policy_types.model import SubCall
 from shared.connectors.port import CallTag, Json
 from shared.domain.errors import (
     ConflictError,
+    HalfWrittenError,
     NotFoundError,
     PermanentError,
     RunFatalError,
     SafeCode,
-    ThrottledError,
     TransientError,
 )
 
@@ -83,10 +83,9 @@ class GraphWriter(GraphReader):
                 else:
                     also = {key: body[key] for key in call.also if body.get(key) is not None}
                     await self._writes.send("POST", path, {call.body_key: entries, **also}, tag, patience=PART_PATIENCE)
-        except (ThrottledError, NotFoundError, ConflictError, RunFatalError) as error:
+        except (TransientError, NotFoundError, ConflictError, RunFatalError) as error:
             # The object's own write has happened: none of these may read as "nothing was done".
-            code = error.code
-            raise TransientError(code, **{**error.context, "policy_type": one.key, "reason": "half_written"}) from None
+            raise HalfWrittenError(error, remote_id) from None
 
     async def _match_entries(self, path: str, match: str, entries: Sequence[Json], tag: CallTag) -> None:
         """Make the list at `path` hold exactly `entries`, told apart by their key `match`."""

@@ -1,11 +1,12 @@
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from shared.domain.errors import RunFatalError, SafeCode, ThrottledError, TransientError
-from shared.domain.runs import RunStatus
+from shared.domain.errors import HalfWrittenError, RunFatalError, SafeCode, ThrottledError, TransientError
+from shared.domain.runs import RunStatus, WaitReason
 from shared.ports import RunRecord
 from tests.support.fake_writable_tenant import FakeTenant, lost_after, lost_before, raising
 from tests.support.restore_lab import ALL_DEVICES, RestoreLab, a_filter, a_policy, to_group
@@ -207,6 +208,93 @@ async def test_a_throttled_write_is_sent_again_once(world: RestoreLab) -> None:
     assert writes(world.tenant) == ["create", "assign"]
 
 
+async def test_a_create_that_was_refused_is_pending_again_and_needs_no_probe(world: RestoreLab) -> None:
+    _, preview = await a_lost_policy(world)
+    world.grace = timedelta(hours=1)
+    world.tenant.faults = [raising(ThrottledError(retry_after=0.0))]
+    run = await world.slice(await world.start(preview))
+    assert (await world.items(run))["Disk"]["state"] == "pending"
+    world.tenant.lists.clear()
+
+    run = await world.finished(run)
+
+    assert (await world.outcomes(run))["Disk"][0] == "applied_created"
+    assert world.tenant.lists == [KIND]  # what it has to look at before any create
+
+
+async def test_a_write_refused_by_what_stands_before_the_service_is_probed_first(world: RestoreLab) -> None:
+    _, preview = await a_lost_policy(world)
+
+    def refuse_but_do(perform: Any) -> None:
+        perform()
+        raise ThrottledError(retry_after=0.0, in_doubt=True)
+
+    world.tenant.faults = [refuse_but_do]
+    run = await world.slice(await world.start(preview))
+    assert (await world.items(run))["Disk"]["state"] == "intent"
+    run = await world.finished(run)
+
+    assert (await world.outcomes(run))["Disk"][0] == "applied_created"
+    assert writes(world.tenant) == ["create", "assign"]
+
+
+@pytest.mark.parametrize("error", [ThrottledError(retry_after=0.0), TransientError(SafeCode.GRAPH_UNAVAILABLE)])
+async def test_a_read_back_that_fails_is_repeated_by_id_without_waiting_or_listing(
+    world: RestoreLab, error: TransientError
+) -> None:
+    _, preview = await a_lost_policy(world)
+    world.grace = timedelta(hours=1)
+    start = await world.start(preview)
+
+    def unreadable(perform: Any) -> Any:
+        world.tenant.read_faults = [error]
+        return perform()
+
+    world.tenant.faults = [unreadable, unreadable]
+    run = await world.finished(start, slice_items=1)
+
+    row = (await world.items(run))["Disk"]
+    assert (row["outcome"], row["remote_id"]) == ("applied_created", world.tenant.refs(KIND)[0].remote_id)
+    assert writes(world.tenant) == ["create", "assign"]
+    assert world.tenant.lists.count(KIND) == 2  # one by the preview, one before the create
+
+
+async def test_a_throttled_probe_does_not_make_a_lost_write_count_as_refused(world: RestoreLab) -> None:
+    """It may still be on its way: it waits until that is over, as without the probe."""
+    _, preview = await a_changed_policy(world)
+    world.grace = timedelta(hours=1)
+
+    def cut_off(perform: Any) -> None:
+        world.tenant.read_faults = [ThrottledError(retry_after=0.0)]
+        raise TransientError(SafeCode.GRAPH_UNAVAILABLE)
+
+    world.tenant.faults = [cut_off]
+    run = await _due(world, await world.slice(await world.start(preview)))
+    run = await world.slice(run)
+
+    row = (await world.items(run))["Disk"]
+    assert (row["state"], row["not_before"] > row["updated_at"]) == ("intent", True)
+    assert world.tenant.journal == []
+
+
+async def test_creates_in_doubt_share_one_listing(world: RestoreLab) -> None:
+    lost = [world.tenant.add(KIND, a_policy(f"Disk {number}")) for number in range(6)]
+    set_id = await world.back_up()
+    for one in lost:
+        del world.tenant.objects[KIND, one]
+    preview = await world.preview(set_id)
+    world.tenant.faults = [raising(ThrottledError(retry_after=0.0, in_doubt=True))] * 4
+    run = await world.slice(await world.start(preview), concurrency=4)
+    assert Counter(row["state"] for row in (await world.items(run)).values()) == {"intent": 4, "pending": 2}
+    world.tenant.lists.clear()
+
+    run = await world.finished(run)
+
+    assert run.counts.succeeded == 6
+    assert world.tenant.lists == [KIND]
+    assert len(world.tenant.refs(KIND)) == 6
+
+
 # --- a worker died ---------------------------------------------------------------------------------------------------
 
 
@@ -303,13 +391,52 @@ async def test_a_half_written_object_is_completed_by_an_update(world: RestoreLab
     def half(perform: Any) -> None:
         made = perform()
         world.tenant.objects[KIND, made].payload["description"] = ""
-        raise TransientError(SafeCode.GRAPH_UNAVAILABLE, reason="half_written")
+        raise HalfWrittenError(TransientError(SafeCode.GRAPH_UNAVAILABLE), made)
 
     world.tenant.faults = [half]
     run = await world.execute(preview)
     assert (await world.outcomes(run))["Disk"][0] == "applied_created"
     assert writes(world.tenant) == ["create", "update", "assign"]
     assert len(world.tenant.refs(KIND)) == 1
+
+
+async def test_the_rest_of_a_half_written_object_waits_as_often_as_it_is_throttled(world: RestoreLab) -> None:
+    """More often than an item has attempts, and as long as the tenant asks, although young intents wait."""
+    _, preview = await a_lost_policy(world)
+    world.grace = timedelta(hours=1)
+
+    def half(perform: Any) -> None:
+        made = perform()
+        world.tenant.objects[KIND, made].payload["description"] = ""
+        raise HalfWrittenError(ThrottledError(retry_after=7.5), made)
+
+    world.tenant.faults = [half, *[half] * 9]
+    run = await world.slice(await world.start(preview))
+    first = (await world.items(run))["Disk"]
+    assert (first["state"], first["attempt"]) == ("intent", 0)
+    assert (first["not_before"] - first["updated_at"]).total_seconds() == pytest.approx(7.5, abs=0.5)
+    assert run.wait_reason is WaitReason.THROTTLED
+    run = await world.finished(await _due(world, run))
+
+    assert (await world.outcomes(run))["Disk"][0] == "applied_created"
+    assert (await world.items(run))["Disk"]["attempt"] == 1
+    assert writes(world.tenant) == ["create", *["update"] * 10, "assign"]
+    assert len(world.tenant.refs(KIND)) == 1
+
+
+async def test_a_part_that_may_still_be_on_its_way_is_waited_for(world: RestoreLab) -> None:
+    _, preview = await a_lost_policy(world)
+    world.grace = timedelta(hours=1)
+
+    def half(perform: Any) -> None:
+        raise HalfWrittenError(ThrottledError(retry_after=0.0, in_doubt=True), perform())
+
+    world.tenant.faults = [half]
+    run = await _due(world, await world.slice(await world.start(preview)))
+    run = await world.slice(run)
+
+    assert (await world.items(run))["Disk"]["state"] == "intent"
+    assert writes(world.tenant) == ["create"]
 
 
 async def _due(world: RestoreLab, run: RunRecord) -> RunRecord:
