@@ -15,6 +15,11 @@ ARGS   ?=
 WORKERS ?= 2
 # make soak MINUTES=30
 MINUTES ?= 30
+# make bench QUICK=1 ROUNDS=5 ONLY=a,c PEERS=folder SOURCE=folder
+QUICK  ?=
+ROUNDS ?=
+ONLY   ?=
+PEERS  ?=
 
 MAKEFLAGS += --no-print-directory --silent
 .DEFAULT_GOAL := help
@@ -58,9 +63,9 @@ imports: $(STAMP) ## Check who may import whom
 fidelity: $(STAMP) ## Compare the simulator with the documented behaviour of the real system
 	$(BIN)/python -m simulator.fidelity
 
-bench: $(STAMP) ## Measure, beside other job systems
+bench: $(STAMP) ## Measure, beside other job systems (QUICK=1 ROUNDS=5 ONLY=a,c PEERS=folder)
 	$(BIN)/python -m cli.stack install >&2
-	$(BIN)/python -m benchmarks
+	QUICK="$(QUICK)" ROUNDS="$(ROUNDS)" ONLY="$(ONLY)" PEERS="$(PEERS)" SOURCE="$(SOURCE)" $(BIN)/python -m benchmarks
 
 lock: $(STAMP) ## Write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \

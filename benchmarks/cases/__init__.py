@@ -1,0 +1,26 @@
+"""The cases, in the order in which they are measured.
+
+(i), the event stream with 1,000 listeners, is missing: there is no endpoint for it yet.
+"""
+
+from benchmarks.case import Case
+from benchmarks.cases.growth import Growth
+from benchmarks.cases.intake import IntakeAlone
+from benchmarks.cases.latency import Latency
+from benchmarks.cases.one_run import OneRun, OneRunWithCalls
+from benchmarks.cases.parts import PartsAlone
+from benchmarks.cases.restore import Restore
+from benchmarks.cases.single_items import SingleItems
+from benchmarks.cases.tenants import Tenants
+
+CASES: tuple[type[Case], ...] = (
+    OneRun,
+    OneRunWithCalls,
+    SingleItems,
+    Latency,
+    Growth,
+    Tenants,
+    IntakeAlone,
+    PartsAlone,
+    Restore,
+)
