@@ -43,8 +43,8 @@ def _nowhere(_stage: str) -> None:
 
 async def walk(
     engine: AsyncEngine, tenant_id: UUID, user_id: UUID, item_ids: Sequence[UUID], on_stage: Stage = _nowhere
-) -> UUID:
-    """Start a run over these policies and see it to its last notification; return its id.
+) -> int:
+    """Start a run over these policies and see it to its last notification; return how many messages it took.
 
     `on_stage` hears the name of each stage before its first statement. Raises `RuntimeError` when the run does not
     succeed.
@@ -58,9 +58,11 @@ async def walk(
     )
     on_stage(START)
     started = await start_run(command, source=Source(Door.COMMANDS, "walk"), uow=uow)
+    messages = 0
     on_stage(RELAY)
     while rows := await source.claim(limit=_WINDOW):
         await source.published(rows)
+        messages += len(rows)
         for row in rows:
             await _deliver(row, worker, uow, on_stage)
         on_stage(RELAY)
@@ -71,7 +73,7 @@ async def walk(
         ended = await tx.runs.get(started.run.run_type, started.run.id)
     if ended is None or ended.counts.succeeded != len(set(item_ids)):
         raise RuntimeError("the run did not end as it should have")
-    return started.run.id
+    return messages
 
 
 async def _deliver(row: OutboxRow, worker: Engine, uow: SqlUnitOfWork, on_stage: Stage) -> None:

@@ -1,0 +1,93 @@
+"""The regression guard: what a run costs is counted, not timed, so it is the same on every machine.
+
+The bounds are what it takes today. Whoever needs more for a good reason raises a bound and says why; whoever needs less
+lowers it.
+"""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from benchmarks.tally import Tally
+from benchmarks.walk import NOTIFY, RELAY, START, WORK, walk
+from shared.persistence.database import create_engine
+from tests.support.builders import World
+
+
+class Counted:
+    """A fresh database, and a way to have a run of so many items counted."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def run(self, items: int) -> tuple[Tally, int]:
+        """Return the tally of a run and the number of its messages."""
+        tenant_id = await self.world.add_tenant()
+        person = await self.world.add_member(tenant_id)
+        policies = await self.world.add_policies(tenant_id, items)
+        url = self.world.engine.url.render_as_string(hide_password=False)
+        engine = create_engine(url, service="bench", pool_size=1)
+        tally = Tally()
+        try:
+            with tally.attached(engine):
+                messages = await walk(engine, tenant_id, person.id, policies, tally.enter)
+        finally:
+            await engine.dispose()
+        return tally, messages
+
+
+@pytest.fixture
+async def counted(database_url: str) -> AsyncIterator[Counted]:
+    engine = create_engine(database_url, service="test", pool_size=1)
+    yield Counted(World(engine))
+    await engine.dispose()
+
+
+def cost(tally: Tally) -> dict[str, tuple[int, int]]:
+    """Statements and commits of each stage of a run's way."""
+    return {stage: (tally.statements[stage], tally.commits[stage]) for stage in (START, WORK, RELAY, NOTIFY)}
+
+
+def within(tally: Tally, bounds: dict[str, tuple[int, int]]) -> bool:
+    """Tell whether no stage asks for more than its bound."""
+    return all(
+        statements <= bounds[stage][0] and commits <= bounds[stage][1]
+        for stage, (statements, commits) in cost(tally).items()
+    )
+
+
+async def test_a_run_of_one_item_costs_no_more_statements_commits_round_trips_and_messages_than_today(
+    counted: Counted,
+) -> None:
+    tally, messages = await counted.run(1)
+
+    assert within(tally, {START: (10, 1), WORK: (30, 7), RELAY: (5, 5), NOTIFY: (3, 3)}), cost(tally)
+    assert sum(tally.round_trips[stage] for stage in cost(tally)) <= 129
+    assert messages <= 4  # queued, wake-up, running, the end
+
+
+async def test_a_run_of_a_thousand_items_costs_a_slice_more_and_nothing_for_each_item(counted: Counted) -> None:
+    """Two slices of 500 items: each has its own lease, its own commit of outcomes and its own wake-up."""
+    tally, messages = await counted.run(1_000)
+
+    assert within(tally, {START: (10, 1), WORK: (48, 10), RELAY: (7, 7), NOTIFY: (3, 3)}), cost(tally)
+    assert sum(tally.round_trips[stage] for stage in cost(tally)) <= 174
+    assert messages <= 5
+
+
+async def test_items_of_a_slice_cost_nothing_each(counted: Counted) -> None:
+    few, few_messages = await counted.run(2)
+    many, many_messages = await counted.run(400)
+
+    assert cost(many) == cost(few)
+    assert many.round_trips == few.round_trips
+    assert many_messages == few_messages
+
+
+async def test_the_tally_sees_what_goes_to_the_database(counted: Counted) -> None:
+    """The guard itself is guarded: a counter that counts nothing would hold any bound."""
+    tally, _ = await counted.run(1)
+
+    for stage, (statements, commits) in cost(tally).items():
+        assert statements >= commits >= 1, stage
+        assert tally.round_trips[stage] >= statements + 2 * commits, stage  # each transaction begins and commits
