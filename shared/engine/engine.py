@@ -37,7 +37,7 @@ from shared.runtime.metrics import DUPLICATES, LEASES_LOST, RUN_SECONDS, RUNS_FI
 
 _log = structlog.get_logger(__name__)
 _WITHOUT_EFFECT = frozenset({"absent", "finished", "held"})  # refusals of a wake-up that nobody needed
-_LISTING_RETRY = timedelta(seconds=5)  # between attempts to list a run's items
+_AROUND_RETRY = timedelta(seconds=5)  # between attempts at what precedes or follows a run's items
 
 
 class Engine:
@@ -159,10 +159,7 @@ class Engine:
                 slice_.run = await tx.ledger.expanded(slice_.lease)
             reached("after_expand")
         except TransientError as error:
-            if slice_.run.attempt >= self._settings.max_pickups:
-                await self._finish(slice_.lease, _ended_early(slice_.run, error.code, error))
-            else:
-                await self._release(slice_, *_wait_before_listing(error))
+            await self._put_off(slice_, error)
             return False
         except (PermanentError, RunFatalError) as error:
             await self._finish(slice_.lease, _ended_early(slice_.run, error.code, error))
@@ -171,6 +168,15 @@ class Engine:
             await self._finish(slice_.lease, _ended_early(slice_.run, SafeCode.SELECTION_EMPTY))
             return False
         return True
+
+    async def _put_off(self, slice_: RunSlice, error: TransientError) -> None:
+        """End a run whose items could not be listed for too often or, where its tenant asked to wait, for too long."""
+        is_attempt = not isinstance(error, ThrottledError)
+        too_often = is_attempt and slice_.run.attempt >= self._settings.max_pickups
+        if too_often or (not is_attempt and self._has_waited_too_long(slice_)):
+            await self._finish(slice_.lease, _ended_early(slice_.run, error.code, error))
+        else:
+            await self._release(slice_, *_wait_of(error), is_attempt=is_attempt)
 
     async def _work_open_items(self, slice_: RunSlice) -> None:
         taken = 0
@@ -209,8 +215,8 @@ class Engine:
         work = self._works[slice_.run.operation]
         try:
             await work.conclude(slice_)
-        except TransientError:
-            await self._release(slice_, WaitReason.RETRY_IN, _LISTING_RETRY)
+        except TransientError as error:
+            await self._release(slice_, *_wait_of(error))
             return
         except ReinstateError as error:
             await self._finish(slice_.lease, _ended_early(slice_.run, error.code, error), slice_)
@@ -232,12 +238,14 @@ class Engine:
         RUN_SECONDS.labels(run.operation).observe((self._clock.now() - run.created_at).total_seconds())
         reached("after_finish")
 
-    async def _release(self, slice_: RunSlice, reason: WaitReason | None, wait: timedelta | None) -> None:
+    async def _release(
+        self, slice_: RunSlice, reason: WaitReason | None, wait: timedelta | None, *, is_attempt: bool = True
+    ) -> None:
         async with self._uow.begin(slice_.run.tenant_id) as tx:
             if wait is None:
                 wait = await tx.ledger.next_due(slice_.lease)
                 reason = WaitReason.RETRY_IN if wait else None
-            run = await tx.ledger.release(slice_.lease, reason=reason, wait=wait)
+            run = await tx.ledger.release(slice_.lease, reason=reason, wait=wait, is_attempt=is_attempt)
             if wait:
                 await tx.outbox.wake(run, delay=wait)
             await self._give_turns(tx)
@@ -249,11 +257,11 @@ class Engine:
             await tx.outbox.wake(run)
 
 
-def _wait_before_listing(error: TransientError) -> tuple[WaitReason, timedelta]:
+def _wait_of(error: TransientError) -> tuple[WaitReason, timedelta]:
     if isinstance(error, ThrottledError):
-        asked = timedelta(seconds=error.retry_after) if error.retry_after is not None else _LISTING_RETRY
+        asked = timedelta(seconds=error.retry_after) if error.retry_after is not None else _AROUND_RETRY
         return WaitReason.THROTTLED, asked
-    return WaitReason.RETRY_IN, _LISTING_RETRY
+    return WaitReason.RETRY_IN, _AROUND_RETRY
 
 
 def _ended_early(run: RunRecord, code: SafeCode, error: ReinstateError | None = None) -> Ending:

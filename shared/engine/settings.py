@@ -20,7 +20,7 @@ class EngineSettings:
     flush_items: int = 500
     flush_time: timedelta = timedelta(milliseconds=200)  # outcomes wait at most this long for their commit
     progress_every: timedelta = timedelta(seconds=1)
-    max_pickups: int = 20  # of a run whose items could not even be listed
+    max_pickups: int = 20  # of a run whose items could not even be listed; those that were throttled do not count
     throttled_at_most: timedelta = timedelta(hours=48)  # then a run ends whose slice came to nothing for it
     limits: SlotLimits = field(default_factory=SlotLimits)
     retry: RetryPolicy = field(default_factory=RetryPolicy)

@@ -178,17 +178,25 @@ class SqlLedger(SqlLeases):
         return await self._update_run(lease, event_seq=RUN_TABLES[lease.run_type].runs.c.event_seq + 1)
 
     async def release(
-        self, lease: Lease, *, reason: WaitReason | None = None, wait: timedelta | None = None
+        self,
+        lease: Lease,
+        *,
+        reason: WaitReason | None = None,
+        wait: timedelta | None = None,
+        is_attempt: bool = True,
     ) -> RunRecord:
         """Give the lease back: the run goes on when its next wake-up arrives.
 
         Without a wait it queues up behind the tenant's other runs (`tenant_cap`) until it is given its next turn.
+        Without `is_attempt` having taken it up counts for nothing.
         """
+        runs = RUN_TABLES[lease.run_type].runs.c
         due = _NOW + (wait or timedelta())
         in_line = case((paused(RUN_TABLES[lease.run_type]), WaitReason.PAUSED.value), else_=WaitReason.TENANT_CAP.value)
         return await self._update_run(
             lease,
             **lease_columns(),
+            attempt=runs.attempt if is_attempt else func.greatest(runs.attempt - 1, 0),
             wait_reason=reason.value if wait and reason else in_line,
             wait_until=due if wait else None,
             woken_at=due,

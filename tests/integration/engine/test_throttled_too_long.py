@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.domain.errors import SafeCode, ThrottledError
+from shared.domain.errors import SafeCode, ThrottledError, TransientError
 from shared.domain.items import Outcome
 from shared.domain.runs import RunStatus, WaitReason
 from shared.engine.engine import Engine
@@ -45,6 +45,47 @@ async def test_a_run_that_comes_to_nothing_for_two_days_ends_with_the_cause(worl
     await world.wake(world.worker(work, concurrency=1), run)
     waiting = await world.get(run)
     assert (waiting.status, waiting.wait_reason) == (RunStatus.RUNNING, WaitReason.THROTTLED)
+
+    await world.wake(late_worker(world, work), run)
+
+    ended = await world.get(run)
+    assert (ended.status, ended.error_code) == (RunStatus.FAILED, SafeCode.GRAPH_THROTTLED)
+
+
+async def test_a_run_whose_listing_is_throttled_waits_as_often_as_it_must_and_uses_up_no_attempts(world: Lab) -> None:
+    work, refusals = ToyWork(3, captured), 3
+
+    async def prepare() -> None:
+        nonlocal refusals
+        refusals -= 1
+        if refusals >= 0:
+            raise ThrottledError(retry_after=60)
+        if refusals == -1:
+            raise TransientError(SafeCode.GRAPH_UNAVAILABLE)
+
+    work.prepare_with = prepare
+    run = await world.add_run()
+    for _ in range(3):
+        await world.wake(world.worker(work, max_pickups=2), run)
+        waiting = await world.get(run)
+        assert (waiting.status, waiting.wait_reason, waiting.attempt) == (RunStatus.RUNNING, WaitReason.THROTTLED, 0)
+    await world.wake(world.worker(work, max_pickups=2), run)
+    assert ((await world.get(run)).wait_reason, (await world.get(run)).attempt) == (WaitReason.RETRY_IN, 1)
+
+    await world.wake(world.worker(work, max_pickups=2), run)
+
+    assert (await world.get(run)).status is RunStatus.SUCCEEDED
+
+
+async def test_a_run_whose_listing_is_throttled_for_two_days_ends_with_the_cause(world: Lab) -> None:
+    work = ToyWork(3, captured)
+
+    async def prepare() -> None:
+        raise ThrottledError(retry_after=60)
+
+    work.prepare_with = prepare
+    run = await world.add_run()
+    await world.wake(world.worker(work), run)
 
     await world.wake(late_worker(world, work), run)
 
