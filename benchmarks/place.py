@@ -122,12 +122,18 @@ class Place:
         return httpx.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=60, trust_env=False)
 
 
+class Shed(RuntimeError):
+    """The dispatcher had too much to do and refused a start (503)."""
+
+
 async def start(client: httpx.AsyncClient, tenant_id: UUID, operation: str, **body: Any) -> UUID:
-    """Start a bulk run over HTTP; return its id. Raises `RuntimeError` when it is not a new run."""
+    """Start a bulk run over HTTP; return its id. Raises `Shed`, or `RuntimeError` when it is not a new run."""
     resource, _, action = operation.partition(".")
     answer = await client.post(
         f"/v1/tenants/{tenant_id}/bulk-operation-runs", json={"resource": resource, "action": action, **body}
     )
+    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        raise Shed("a start was answered with 503")
     if answer.status_code != httpx.codes.CREATED:
         raise RuntimeError(f"a start was answered with {answer.status_code}")
     return UUID(answer.json()["id"])

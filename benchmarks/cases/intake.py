@@ -13,10 +13,11 @@ from benchmarks.cases.single_items import send
 from benchmarks.figures import Target, at_least, at_most, percentile, ratio
 from benchmarks.limits import CONSUME
 from benchmarks.noop import OPERATION
-from benchmarks.place import Place, drained, start
+from benchmarks.place import Place, Shed, drained, start
 from benchmarks.services import fleet, launch_dispatcher
 
-IDLE, LOADED, AMQP = "p50 of an idle HTTP start", "p95 of an HTTP start at 200 a second", "AMQP starts per second"
+IDLE, LOADED = "p50 of an idle HTTP start", "p95 of an HTTP start at 200 a second"
+SHED, AMQP = "HTTP starts refused at 200 a second", "AMQP starts per second"
 _AMQP_TARGET = "g: AMQP starts/s ÷ the lesser of 1,000 and half of FastStream's"
 _STARTS_PER_SECOND = 200
 _IDLE_STARTS = 100
@@ -50,6 +51,7 @@ class IntakeAlone(Case):
             await place.until_sent()
         self.figures.add(IDLE, percentile(idle, 0.5) * 1000, "ms")
         self.figures.add(LOADED, percentile(busy, 0.95) * 1000, "ms")
+        self.figures.add(SHED, loaded - len(busy), "starts")
         self.figures.add(AMQP, await self._from_the_broker(place, list(islice(policies, commands))), "starts/s")
 
     def targets(self) -> Sequence[Target]:
@@ -60,6 +62,7 @@ class IntakeAlone(Case):
         slower = ratio(figures.median(LOADED), figures.median(IDLE))
         return [
             at_most("g: p95 of an HTTP start at 200/s ÷ p50 of an idle one", LOADED, slower, 5),
+            at_most("g: HTTP starts refused at 200/s", SHED, figures.median(SHED), 0),
             at_least(_AMQP_TARGET, AMQP, ratio(figures.median(AMQP), wanted), 1),
         ]
 
@@ -84,15 +87,25 @@ async def _one_by_one(client: httpx.AsyncClient, selection: Selection) -> list[f
 
 
 async def _at_a_rate(client: httpx.AsyncClient, selection: Selection) -> list[float]:
-    """Start at fixed moments whatever the answers take: a slow answer is counted from the moment it was due."""
+    """Start at fixed moments whatever the answers take: a slow answer is counted from the moment it was due.
+
+    Returns the seconds of the starts that were taken.
+    """
     began = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         tasks = []
         for number, one in enumerate(selection):
             due = began + number / _STARTS_PER_SECOND
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            tasks.append(group.create_task(_timed(client, one, due)))
-    return [task.result() for task in tasks]
+            tasks.append(group.create_task(_timed_unless_shed(client, one, due)))
+    return [taken for task in tasks if (taken := task.result()) is not None]
+
+
+async def _timed_unless_shed(client: httpx.AsyncClient, one: tuple[UUID, UUID], due: float) -> float | None:
+    try:
+        return await _timed(client, one, due)
+    except Shed:
+        return None
 
 
 async def _timed(client: httpx.AsyncClient, one: tuple[UUID, UUID], due: float) -> float:
