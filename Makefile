@@ -13,6 +13,12 @@ KEEP   ?=
 # make test ARGS="-k lease"
 ARGS   ?=
 WORKERS ?= 2
+# make test-failures SHORT=1, REPEAT=20 ARGS="-k t12", EVERYTHING=1
+SHORT      ?=
+REPEAT     ?= 1
+EVERYTHING ?=
+# More than cores: these tests wait for leases, heartbeats and restarts most of the time.
+FAILURE_WORKERS ?= 4
 # make soak MINUTES=30
 MINUTES ?= 30
 # make bench QUICK=1 ROUNDS=5 ONLY=a,c PEERS=folder SOURCE=folder
@@ -36,9 +42,11 @@ test: $(STAMP) ## Run the tests on real servers (ARGS="-k lease", WORKERS=0 for 
 	$(BIN)/python -m cli.stack install >&2
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS)
 
-test-failures: $(STAMP) ## Inject failures into real processes, minutes long (ARGS="-k T01")
+test-failures: $(STAMP) ## Inject failures into real processes (SHORT=1 REPEAT=20 EVERYTHING=1 ARGS="-k t12")
 	$(BIN)/python -m cli.stack install >&2
-	$(BIN)/python -m pytest -m failures -n $(WORKERS) --dist loadscope tests/failures $(ARGS)
+	REINSTATE_TEST_SHORT=$(SHORT) REINSTATE_TEST_REPEAT=$(REPEAT) REINSTATE_TEST_EVERYTHING=$(EVERYTHING) \
+	  $(BIN)/python -m pytest -m failures -n $(FAILURE_WORKERS) --dist loadscope --no-loadscope-reorder \
+	  tests/failures $(ARGS)
 
 soak: $(STAMP) ## Mixed work with a random failure every 20 seconds (MINUTES=30)
 	$(BIN)/python -m cli.stack install >&2

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from tests.support.builders import World
-from tests.support.chaos import SHORT_LEASE, Arena, Note, managers, tell
+from tests.support.chaos import SHORT_LEASE, Arena, Note, tell
+from tests.support.load import managers
 
 # As in production, the grace is longer than a call may last and than the target may lag behind.
 SETTINGS = {**SHORT_LEASE, "RESTORE_INTENT_GRACE_SECONDS": "8"}

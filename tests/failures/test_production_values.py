@@ -6,7 +6,8 @@ import time
 import pytest
 
 from tests.support.builders import World
-from tests.support.chaos import Arena, Note, managers, tell, until
+from tests.support.chaos import Arena, Note, tell, until
+from tests.support.load import managers
 from tests.support.own_servers import paused
 from tests.support.wire import Wire
 

@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager
 import pytest
 
 from tests.support.builders import World
-from tests.support.chaos import Arena, Note, managers, storm, tell, until
+from tests.support.chaos import SHORT, Arena, Note, storm, tell, until
+from tests.support.load import managers
 from tests.support.own_system import system_of_its_own
 
 pytestmark = [pytest.mark.failures, pytest.mark.timeout(300)]
@@ -72,6 +73,30 @@ async def test_t06_starts_are_taken_while_the_broker_is_frozen_and_everything_dr
     await starts_while(here, world, note, "frozen", here.own.paused_broker, 20)
 
 
+async def test_t08_a_broker_that_cuts_off_whoever_keeps_a_message_too_long_starts_no_run_over(
+    here: Arena, world: World, note: Note
+) -> None:
+    """T08: its limit is far below what a slice takes; the message comes again, and the work goes on where it was."""
+    async with managers(here.system, world, 1, 8) as (journal, [who]):
+        preview = await who.preview()
+        with here.own.short_consumer_timeout(2):
+            for worker in here.fleet.of("restore-worker"):
+                await asyncio.to_thread(here.fleet.end, worker.pid)
+                await here.relaunch("restore-worker")
+            await here.latency(600)
+            run = await who.start_restore(preview)
+            await who.ended(run)
+            await here.latency(0)
+        for worker in here.fleet.of("restore-worker"):
+            await asyncio.to_thread(here.fleet.end, worker.pid)
+            await here.relaunch("restore-worker")
+        report = await here.verdict(journal, world)
+        [pickups] = await world.rows("SELECT count(DISTINCT epoch) AS n FROM test_leases WHERE run_id = :id", id=run.id)
+    tell(note, report, limit="2s", pickups=pickups["n"])
+    report.must_be_good()
+    assert pickups["n"] > 1, "nobody was cut off"
+
+
 async def starts_while(
     here: Arena,
     world: World,
@@ -130,4 +155,4 @@ async def all_take_work(here: Arena) -> bool:
 @pytest.fixture
 def outage() -> float:
     """How long the broker is down, in seconds."""
-    return float(os.environ.get("REINSTATE_TEST_OUTAGE_SECONDS", "20"))
+    return float(os.environ.get("REINSTATE_TEST_OUTAGE_SECONDS", "8" if SHORT else "20"))

@@ -8,8 +8,8 @@ import pytest
 from cli.models import Run
 from simulator.journal import GRAPH, MEMBER
 from tests.support.builders import World
-from tests.support.chaos import Arena, Note, managers, tell
-from tests.support.load import Manager, dice
+from tests.support.chaos import Arena, Note, tell
+from tests.support.load import Manager, dice, managers
 
 pytestmark = pytest.mark.timeout(300)
 AMPLIFICATION = 1.2  # requests after a storm, per request that is needed
@@ -33,12 +33,6 @@ async def answers_lost(here: Arena, world: World, note: Note, seed: int, times: 
     tell(note, report, seed=seed, answers_lost=dropped)
     report.must_be_good()
     assert dropped > 0
-
-
-@pytest.mark.failures
-async def test_writes_whose_answers_are_lost_are_found_and_not_repeated(here: Arena, world: World, note: Note) -> None:
-    """T36, the short form."""
-    await answers_lost(here, world, note, 1, 2)
 
 
 @pytest.mark.failures

@@ -21,7 +21,7 @@ from shared.persistence.database import create_engine
 from simulator.journal import Entry
 from tests.support import invariants
 from tests.support.builders import World
-from tests.support.load import Journal, dice, managers
+from tests.support.load import Journal, Manager, dice, managers
 from tests.support.own_servers import OwnServers
 from tests.support.rabbit import Rabbit
 from tests.support.verdict import LEASE_HISTORY, Report, fenced_so_far, judge, until_nothing_moves
@@ -30,6 +30,7 @@ from tests.support.wire import Wire
 
 Note = Callable[[str, object], None]
 SHORT_LEASE = {"WORKER_LEASE_SECONDS": "2", "WORKER_CALL_SECONDS": "1.9"}
+SHORT = os.environ.get("REINSTATE_TEST_SHORT", "") not in ("", "0")  # one seed a case, in a few minutes
 CALM = 60.0  # seconds until everything has settled after the last fault
 _TABLES = {RunType.RESTORE: "restore_runs", RunType.BULK: "bulk_operation_runs"}
 
@@ -172,6 +173,24 @@ async def until(condition: Callable[[], Awaitable[bool]], patience: float) -> No
 async def _has_started(service: Service) -> bool:
     assert service.process.poll() is None, service.log.read_text(encoding="utf-8")
     return b"worker.started" in service.log.read_bytes()
+
+
+async def until_called(here: Arena, run: Run, mark: int, calls: int, who: Manager) -> None:
+    """Wait until the run made so many calls, or is over."""
+
+    async def is_there() -> bool:
+        made = [entry for entry in await here.journal(mark) if entry.run == str(run.id)]
+        if len(made) >= calls:
+            return True
+        return (await who.customer.api.run(run.tenant_id, run.run_type, run.id)).status.is_terminal
+
+    await until(is_there, 30)
+
+
+def is_heir(entry: Entry, run: Run, killed: int, killed_at: float) -> bool:
+    """Tell whether another worker made this call for the run, afterwards."""
+    worker = entry.worker or ""
+    return entry.run == str(run.id) and f":{killed}:" not in worker and entry.mono >= killed_at
 
 
 async def storm(

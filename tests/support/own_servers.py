@@ -52,6 +52,21 @@ class OwnServers:
         finally:
             self._control("set_vm_memory_high_watermark", "0.4")
 
+    @contextmanager
+    def short_consumer_timeout(self, seconds: float) -> Iterator[None]:
+        """Have the broker cut off consumers that keep a message for longer; only channels opened meanwhile know it."""
+        self._set_timeouts(int(seconds * 1000), 1000)
+        try:
+            yield
+        finally:
+            self._set_timeouts(1_800_000, 60_000)
+
+    def _set_timeouts(self, consumer: int, look: int) -> None:
+        given = {"consumer_timeout": consumer, "channel_tick_interval": look}
+        self._control(
+            "eval", ", ".join(f"application:set_env(rabbit, {name}, {ms})" for name, ms in given.items()) + "."
+        )
+
     def restart_database(self) -> None:
         """Shut PostgreSQL down at once, as a crash would, and start it again; returns when it accepts connections."""
         self._end("postgres", signal.SIGQUIT)

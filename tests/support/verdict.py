@@ -64,7 +64,12 @@ class Report:
 
     def must_be_good(self) -> None:
         """Fail unless nothing was lost, doubled or otherwise wrong."""
-        assert (self.lost, self.duplicated, self.unexpected) == (0, 0, 0), "\n".join([str(self), *self.findings])
+        assert self.is_good, "\n".join([str(self), *self.findings])
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing was lost, doubled or otherwise wrong."""
+        return (self.lost, self.duplicated, self.unexpected) == (0, 0, 0)
 
 
 async def judge(journal: Journal, world: World, entries: list[Entry], *, may_end_badly: bool = False) -> Report:

@@ -1,0 +1,44 @@
+"""T24: workers whose clocks are hours off, or too fast."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from cli.demo.fleet import Fleet
+from tests.support.builders import World
+from tests.support.chaos import Arena, Note, storm
+
+LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+CLOCKS = ("+2h", "-2h", "+0 x1.2")
+SETTINGS = {"WORKER_LEASE_SECONDS": "10", "WORKER_CALL_SECONDS": "1.9"}  # no lease lapses on a machine that is busy
+
+pytestmark = [
+    pytest.mark.failures,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(LIBRARY is None, reason="needs libfaketime (Debian: apt install faketime)"),
+]
+
+
+async def test_t24_workers_whose_clocks_are_hours_off_or_too_fast_take_no_lease_too_early(
+    here: Arena, world: World, note: Note
+) -> None:
+    """T24: leases go by the database's clock, so that nobody is followed while he works."""
+    healthy = here.fleet.of("restore-worker")
+    for number, clock in enumerate(CLOCKS):
+        folder = here.fleet.folder / f"clock-{number}"
+        folder.mkdir()
+        wrong = {**here.fleet.environment, "LD_PRELOAD": str(LIBRARY), "FAKETIME": clock}
+        here.fleet.services.append(Fleet(folder, wrong).launch("restore-worker"))
+    await here.fleet.ready()
+    for one in healthy:
+        await asyncio.to_thread(here.fleet.end, one.pid)
+
+    async def let_them_work(_: random.Random) -> None:
+        await asyncio.sleep(8)
+
+    report = await storm(here, world, note, 24, let_them_work)
+
+    assert report.fenced == 0
+    assert report.ok > 0
