@@ -21,11 +21,12 @@ EVERYTHING ?=
 FAILURE_WORKERS ?= 4
 # make soak MINUTES=30
 MINUTES ?= 30
-# make bench QUICK=1 ROUNDS=5 ONLY=a,c PEERS=folder SOURCE=folder
+# make bench QUICK=1 ROUNDS=5 ONLY=a,c PEERS=folder SOURCE=folder PROFILE=1
 QUICK  ?=
 ROUNDS ?=
 ONLY   ?=
 PEERS  ?=
+PROFILE ?=
 
 MAKEFLAGS += --no-print-directory --silent
 .DEFAULT_GOAL := help
@@ -73,7 +74,8 @@ fidelity: $(STAMP) ## Compare the simulator with the documented behaviour of the
 
 bench: $(STAMP) ## Measure, beside other job systems (QUICK=1 ROUNDS=5 ONLY=a,c PEERS=folder)
 	$(BIN)/python -m cli.stack install >&2
-	QUICK="$(QUICK)" ROUNDS="$(ROUNDS)" ONLY="$(ONLY)" PEERS="$(PEERS)" SOURCE="$(SOURCE)" $(BIN)/python -m benchmarks
+	QUICK="$(QUICK)" ROUNDS="$(ROUNDS)" ONLY="$(ONLY)" PEERS="$(PEERS)" SOURCE="$(SOURCE)" \
+	  PROFILE="$(PROFILE)" $(BIN)/python -m benchmarks
 
 lock: $(STAMP) ## Write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \

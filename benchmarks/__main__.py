@@ -18,6 +18,7 @@ from benchmarks.cases import CASES
 from benchmarks.machine import describe
 from benchmarks.options import OptionRefused, Options, read_options
 from benchmarks.peers import Peers, PeerServers
+from benchmarks.statements import load_with_the_server
 from benchmarks.table import report, table
 from cli.stack import Stack, start_stack
 
@@ -49,6 +50,8 @@ def main() -> int:
     except OptionRefused as error:
         print(error, file=sys.stderr)
         return 2
+    if options.profile:
+        load_with_the_server()
     folder = Path(tempfile.mkdtemp(prefix="reinstate-bench-"))
     try:
         with start_stack() as stack:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from benchmarks import limits
+from benchmarks import limits, statements
 from benchmarks.case import Case
 from benchmarks.figures import Figures
 from benchmarks.options import Options
@@ -46,7 +46,10 @@ class Bench:
     async def place(self, name: str) -> Place:
         """Return the place of this name, made at its first use and kept for the later rounds."""
         if name not in self._places:
-            self._places[name] = await self._cleanup.enter_async_context(Place.opened(self.stack, f"bench_{name}"))
+            place = await self._cleanup.enter_async_context(Place.opened(self.stack, f"bench_{name}"))
+            if self.options.profile:
+                await statements.begin(place.connection)
+            self._places[name] = place
         return self._places[name]
 
     async def run(self, cases: Sequence[Case]) -> None:
@@ -61,11 +64,23 @@ class Bench:
             for case in cases:
                 if not case.failed and not (case.once and number):
                     say(f"round {number + 1} of {self.options.rounds}: ({case.letter}) {case.title}")
-                    await _measured(case)
+                    await self._measure(case)
             if self.peers is not None:
                 for job in self.peers.jobs_of([case.letter for case in cases]):
                     say(f"round {number + 1} of {self.options.rounds}: peer {job.name}")
                     await asyncio.to_thread(self.peers.measure, job)
+
+    async def _measure(self, case: Case) -> None:
+        """Measure a case; with PROFILE also what its databases did meanwhile."""
+        if self.options.profile:
+            for place in self._places.values():
+                await statements.begin(place.connection)
+        await _measured(case)
+        if self.options.profile:
+            for name, place in self._places.items():
+                lines = await statements.top(place.connection)
+                if len(lines) > statements.IDLE_LINES:
+                    say("\n".join([f"statements in {name}, times in ms:", *lines]))
 
     async def _measure_limits(self) -> None:
         place = await self.place("limits")

@@ -20,10 +20,11 @@ class Options:
     only: str = LETTERS
     peers: Path | None = None
     source: Path | None = None
+    profile: bool = False
 
 
 def read_options(environment: Mapping[str, str]) -> Options:
-    """Read QUICK, ROUNDS, ONLY, PEERS and SOURCE; empty is unset. Raises `OptionRefused`."""
+    """Read QUICK, ROUNDS, ONLY, PEERS, SOURCE and PROFILE; empty is unset. Raises `OptionRefused`."""
     quick = bool(environment.get("QUICK"))
     rounds = environment.get("ROUNDS") or ("1" if quick else "3")
     if not rounds.isdigit() or not int(rounds):
@@ -33,7 +34,14 @@ def read_options(environment: Mapping[str, str]) -> Options:
     if unknown:
         raise OptionRefused(f"ONLY names cases by letter, out of {', '.join(LETTERS)}: not {', '.join(unknown)}")
     only = "".join(one for one in LETTERS if one in wanted) if wanted else LETTERS
-    return Options(quick, int(rounds), only, _folder(environment, "PEERS"), _folder(environment, "SOURCE"))
+    return Options(
+        quick=quick,
+        rounds=int(rounds),
+        only=only,
+        peers=_folder(environment, "PEERS"),
+        source=_folder(environment, "SOURCE"),
+        profile=bool(environment.get("PROFILE")),
+    )
 
 
 def _folder(environment: Mapping[str, str], name: str) -> Path | None:
