@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,12 +29,24 @@ HeaderValue = Any  # whatever AMQP can carry; a parked message keeps what it cam
 Properties = aiormq.spec.Basic.Properties
 
 
+class Trouble(StrEnum):
+    """Why a message was not published: all that logs and metrics ever say of it."""
+
+    TIMEOUT = "timeout"
+    REFUSED = "refused"  # by the broker: a queue is full, a right is missing
+    CONNECTION = "connection"
+    UNROUTABLE = "unroutable"
+    TOO_LARGE = "too_large"
+    OTHER = "other"
+
+
 class PublishFailed(TransientError):
     """Not confirmed. The message may be on its queue all the same: publish it again under the same id."""
 
     def __init__(self, reason: str) -> None:
-        """Name the reason in one word: `timeout`, `refused`, `connection`, `unroutable`."""
-        super().__init__(SafeCode.SERVICE_UNAVAILABLE, reason=reason)
+        """Name the reason, a word of `Trouble`; raises `ValueError` for any other."""
+        self.trouble = Trouble(reason)
+        super().__init__(SafeCode.SERVICE_UNAVAILABLE, reason=self.trouble.value)
 
 
 class Unroutable(PublishFailed):

@@ -16,7 +16,7 @@ import structlog
 
 from shared.domain.errors import PermanentError, SafeCode, TransientError
 from shared.domain.retry import RetryPolicy
-from shared.messaging.publisher import PublishFailed, Unroutable
+from shared.messaging.publisher import MessageTooLarge, PublishFailed, Trouble, Unroutable
 from shared.ports import OutboxRow, OutboxSource
 from shared.runtime.failpoints import reached
 from shared.runtime.metrics import RELAYED
@@ -132,7 +132,7 @@ class OutboxRelay:
             reached("after_publish")
             await self._source.published(confirmed)
             self.stats.published += len(confirmed)
-            RELAYED.labels("published").inc(len(confirmed))
+            RELAYED.labels("published", "none").inc(len(confirmed))
         for row in confirmed:
             self._returned.pop(row.id, None)
         for row, result in zip(rows, results, strict=True):
@@ -143,11 +143,11 @@ class OutboxRelay:
     async def _settle_failure(self, row: OutboxRow, error: BaseException) -> None:
         match error:
             case PermanentError():
-                await self._refuse(row, error.code)
+                await self._refuse(row, error.code, error)
             case Unroutable():
                 self._returned[row.id] += 1
                 if self._returned[row.id] >= UNROUTABLE_LIMIT:
-                    await self._refuse(row, SafeCode.QUEUE_DISPATCH_FAILED)
+                    await self._refuse(row, SafeCode.QUEUE_DISPATCH_FAILED, error)
                 else:
                     await self._postpone(row, error)
             case PublishFailed():
@@ -155,18 +155,26 @@ class OutboxRelay:
             case _:
                 raise error
 
-    async def _refuse(self, row: OutboxRow, code: SafeCode) -> None:
+    async def _refuse(self, row: OutboxRow, code: SafeCode, error: PermanentError | PublishFailed) -> None:
         await self._source.refuse(row, code)
         self._returned.pop(row.id, None)
         self.stats.refused += 1
-        RELAYED.labels("refused").inc()
-        log.error("relay.refused", message_id=str(row.id), type=row.type, routing_key=row.routing_key, code=code)
+        reason = _trouble(error).value
+        RELAYED.labels("refused", reason).inc()
+        log.error(
+            "relay.refused",
+            message_id=str(row.id),
+            type=row.type,
+            routing_key=row.routing_key,
+            code=code,
+            reason=reason,
+        )
 
     async def _postpone(self, row: OutboxRow, error: PublishFailed) -> None:
         delay = BACKOFF.delay_after(error, row.attempts, self._jitter()) or timedelta()
         await self._source.postpone(row, delay)
         self.stats.postponed += 1
-        RELAYED.labels("postponed").inc()
+        RELAYED.labels("postponed", _trouble(error).value).inc()
         log.warning("relay.postponed", message_id=str(row.id), type=row.type, reason=error.context.get("reason"))
 
     async def _pause(self) -> bool:
@@ -177,3 +185,10 @@ class OutboxRelay:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), delay.total_seconds())
         return not self._stopping.is_set()
+
+
+def _trouble(error: PermanentError | PublishFailed) -> Trouble:
+    """Name why a row was not published, in one word of a closed set."""
+    if isinstance(error, PublishFailed):
+        return error.trouble
+    return Trouble.TOO_LARGE if isinstance(error, MessageTooLarge) else Trouble.OTHER

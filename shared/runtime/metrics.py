@@ -156,8 +156,10 @@ OUTBOX_AGE: Final = _gauge(
 RELAYED: Final = _counter(
     "reinstate_relayed_rows_total",
     "messages",
-    "Outbox rows by what came of them: `published`, `postponed` or `refused`",
+    "Outbox rows by what came of them: `published`, `postponed` or `refused`, and why: `none`, `timeout`, `refused` (by"
+    " the broker), `connection`, `unroutable`, `too_large` or `other`",
     "outcome",
+    "reason",
     of=_ALL,
 )
 

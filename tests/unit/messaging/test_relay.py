@@ -5,10 +5,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+import pytest
+
 from shared.domain.errors import SafeCode, TransientError
-from shared.messaging.publisher import MessageTooLarge, PublishFailed, Unroutable
+from shared.messaging.publisher import MessageTooLarge, PublishFailed, Trouble, Unroutable
 from shared.messaging.relay import UNROUTABLE_LIMIT, OutboxRelay
 from shared.ports import OutboxRow
+from shared.runtime.metrics import CATALOGUE, REGISTRY
 from tests.support.fakes_outbox import InMemoryOutbox, an_outbox_row
 
 PATIENCE = 5
@@ -89,18 +92,21 @@ async def test_a_row_that_is_too_large_is_refused_at_once() -> None:
     outbox, publisher = InMemoryOutbox(), ObedientPublisher(lambda _: MessageTooLarge(70_000))
     row = an_outbox_row()
     await outbox.add(row)
+    before = counted("refused", "too_large")
 
     async with relaying(outbox, publisher) as relay:
         await outbox.until_empty()
 
     assert outbox.refused == {row.id: SafeCode.MESSAGE_TOO_LARGE}
     assert (relay.stats.refused, relay.stats.postponed) == (1, 0)
+    assert counted("refused", "too_large") == before + 1
 
 
 async def test_a_row_that_nobody_is_bound_for_is_refused_after_some_attempts() -> None:
     outbox, publisher = InMemoryOutbox(), ObedientPublisher(lambda _: Unroutable())
     row = an_outbox_row(attempts=99)  # a long outage before is no reason to refuse it sooner
     await outbox.add(row)
+    before = counted("refused", "unroutable"), counted("postponed", "unroutable")
 
     async with relaying(outbox, publisher):
         for attempt in range(1, UNROUTABLE_LIMIT):
@@ -110,6 +116,21 @@ async def test_a_row_that_nobody_is_bound_for_is_refused_after_some_attempts() -
 
     assert outbox.refused == {row.id: SafeCode.QUEUE_DISPATCH_FAILED}
     assert len(outbox.delays) == UNROUTABLE_LIMIT - 1
+    after = counted("refused", "unroutable"), counted("postponed", "unroutable")
+    assert after == (before[0] + 1, before[1] + UNROUTABLE_LIMIT - 1)
+
+
+def test_a_reason_that_the_metrics_do_not_know_cannot_be_given() -> None:
+    with pytest.raises(ValueError, match="gremlins"):
+        PublishFailed("gremlins")
+
+    meaning = CATALOGUE["reinstate_relayed_rows_total"].meaning
+    assert [word for word in Trouble if f"`{word}`" not in meaning] == []
+
+
+def counted(outcome: str, reason: str) -> float:
+    labels = {"outcome": outcome, "reason": reason}
+    return REGISTRY.get_sample_value("reinstate_relayed_rows_total", labels) or 0.0
 
 
 async def test_without_a_broker_no_row_is_claimed() -> None:
