@@ -15,7 +15,7 @@ from shared.ports import Ending, SlotLimits
 from shared.runtime.ids import new_id
 from tests.support.engine_lab import Lab, lab
 
-pytestmark = [pytest.mark.failures, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.failures, pytest.mark.timeout(300)]
 
 SOURCE = Source(Door.HTTP, None, "Mara")
 RACES = 1000
@@ -66,6 +66,8 @@ async def test_a_thousand_races_of_abort_and_end_give_each_run_one_end_and_one_t
         " AND routing_key ~ '(succeeded|partial|failed|aborted)' GROUP BY correlation_id"
     )
     print(f"T34 seed=34 {ends}")  # noqa: T201  the figures are part of the report
-    assert {row["status"] for row in ends} <= {"succeeded", "aborted"}
-    assert sum(row["runs"] for row in ends) == len(told) == RACES
+    won = {row["status"]: row["runs"] for row in ends}
+    assert set(won) == {"succeeded", "aborted"}
+    assert min(won.values()) > RACES / 20  # else they did not race
+    assert sum(won.values()) == len(told) == RACES
     assert {row["times"] for row in told} == {1}
