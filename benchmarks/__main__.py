@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.cases import CASES
+from benchmarks.figures import Figures
 from benchmarks.machine import describe
 from benchmarks.options import OptionRefused, Options, read_options
 from benchmarks.peers import Peers, PeerServers
@@ -37,7 +38,7 @@ async def measure(options: Options, stack: Stack, folder: Path) -> bool:
         cases = [case(bench) for case in CASES if case.letter in options.only]
         await bench.run(cases)
     skipped = peers.skipped if peers else ["peers: no folder was given (PEERS=folder)"]
-    print(table(bench.limits, cases, skipped))
+    print(table(bench.limits, peers.figures if peers else Figures(), cases, skipped))
     whole = report(machine | {"quick": options.quick, "rounds": options.rounds}, bench.limits, cases, skipped)
     print(json.dumps(whole | {"peers": peers.as_json() if peers else {}}))
     return not whole["failed"]

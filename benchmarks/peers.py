@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import psutil
 
-from benchmarks.figures import Figures, Series
+from benchmarks.figures import Figures
 from cli.stack import Stack
 from cli.stack.ports import choose_ports
 
@@ -114,11 +114,6 @@ class Peers:
     def as_json(self) -> Mapping[str, Any]:
         """Return every peer's figures."""
         return {name: series.as_json() for name, series in self.figures.series.items()}
-
-    @property
-    def series(self) -> Mapping[str, Series]:
-        """What was measured, by name."""
-        return self.figures.series
 
     def measure(self, job: Job) -> None:
         """Run one script once; what goes wrong is noted and takes the job out of the later rounds."""

@@ -23,12 +23,13 @@ def report(machine: dict[str, Any], limits: Figures, cases: Sequence[Case], skip
     }
 
 
-def table(limits: Figures, cases: Sequence[Case], skipped: Sequence[str]) -> str:
+def table(limits: Figures, peers: Figures, cases: Sequence[Case], skipped: Sequence[str]) -> str:
     """Lay everything out in columns; a line that falls short says so in its last one."""
     rows: list[tuple[str, ...]] = [
         HEAD,
         *(("limits", *_cells(name, series), "", "", "") for name, series in limits.series.items()),
     ]
+    rows += (("peers", *_cells(name, series), "", "", "") for name, series in peers.series.items())
     for case in cases:
         rows.append((f"({case.letter})", case.title, *("",) * 5))
         rows += _rows(case)

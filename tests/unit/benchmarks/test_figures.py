@@ -109,7 +109,7 @@ async def test_a_case_that_failed_is_shown_with_its_reason() -> None:
     case = await sample(failed="not done after 3 s")
 
     whole = report({}, figures(), [case], [])
-    lines = table(figures(R=[100]), [case], []).splitlines()
+    lines = table(figures(R=[100]), figures(), [case], []).splitlines()
 
     assert whole["failed"] == ["a"]
     assert whole["cases"]["a"]["failed"] == "not done after 3 s"
@@ -117,9 +117,11 @@ async def test_a_case_that_failed_is_shown_with_its_reason() -> None:
 
 
 async def test_the_table_marks_what_falls_short() -> None:
-    lines = table(figures(R=[90, 100, 110]), [await sample()], ["one: not installed"]).splitlines()
+    limits, peers = figures(R=[90, 100, 110]), figures(another=[7])
+    lines = table(limits, peers, [await sample()], ["one: not installed"]).splitlines()
 
     assert "90-110" in next(line for line in lines if "R [items/s]" in line)
+    assert [line.split() for line in lines if line.startswith("peers")] == [["peers", "another", "[items/s]", "7"]]
     assert [line.split()[-1] for line in lines if "≤ 2" in line] == ["MISSED"]
     assert [line.split()[-1] for line in lines if "≥ 4" in line] == ["met"]
     assert lines[-1].split() == ["skipped", "one:", "not", "installed"]
