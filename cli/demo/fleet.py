@@ -17,7 +17,7 @@ from cli.console import CliFailure, ExitCode
 from cli.stack.ports import choose_ports
 from shared.contracts.names import Queue
 
-START_TIMEOUT: Final = 30.0  # seconds for all services together
+START_TIMEOUT: Final = 90.0  # seconds for all services together; one that ends is noticed at once
 STOP_TIMEOUT: Final = 15.0
 _POLL: Final = 0.05
 

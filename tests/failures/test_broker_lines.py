@@ -12,7 +12,7 @@ from tests.support.builders import World
 from tests.support.chaos import Arena, Note, storm
 from tests.support.wire import Way, Wire
 
-pytestmark = [pytest.mark.failures, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.failures, pytest.mark.timeout(1200)]
 EVERYTHING = os.environ.get("REINSTATE_TEST_EVERYTHING", "") not in ("", "0")  # also what takes minutes each
 Silence = Callable[[Wire, float], Awaitable[None]]
 

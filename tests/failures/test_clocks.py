@@ -16,7 +16,7 @@ SETTINGS = {"WORKER_LEASE_SECONDS": "10", "WORKER_CALL_SECONDS": "1.9"}  # no le
 
 pytestmark = [
     pytest.mark.failures,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(1200),
     pytest.mark.skipif(LIBRARY is None, reason="needs libfaketime (Debian: apt install faketime)"),
 ]
 

@@ -13,10 +13,10 @@ from shared.contracts.commands import StartBulkOperationRun
 from shared.domain.runs import RunStatus
 from shared.messaging.publisher import ConfirmedPublisher
 from tests.support.builders import World
-from tests.support.chaos import Arena, Note, storm, tell, until
+from tests.support.chaos import PATIENCE, Arena, Note, storm, tell, until
 from tests.support.load import Manager, dice, managers
 
-pytestmark = [pytest.mark.failures, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.failures, pytest.mark.timeout(1200)]
 RACES = 60
 
 
@@ -49,7 +49,7 @@ async def test_t17_a_command_that_is_delivered_up_to_five_times_is_one_run(
             message, copies = str(uuid4()), rng.randint(2, 5)
             at_once = rng.randint(1, copies - 1)
             await asyncio.gather(*(upstream.publish_command(command, message_id=message) for _ in range(at_once)))
-            await until(lambda who=who: has_ended(world, who), 30)  # type: ignore[misc]  # bound to this turn's manager
+            await until(lambda who=who: has_ended(world, who), PATIENCE)  # type: ignore[misc]  # bound to this turn's manager
             for _ in range(copies - at_once):
                 await upstream.publish_command(command, message_id=message)
             sent += copies

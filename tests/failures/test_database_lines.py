@@ -7,11 +7,11 @@ import pytest
 
 from simulator.journal import effective_writes
 from tests.support.builders import World
-from tests.support.chaos import Arena, Note, tell, until
+from tests.support.chaos import PATIENCE, Arena, Note, tell, until
 from tests.support.load import dice, managers
 from tests.support.wire import Wire
 
-pytestmark = [pytest.mark.failures, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.failures, pytest.mark.timeout(1200)]
 LEASE = 2.0  # seconds, of SHORT_LEASE
 SHARE = 0.4  # of the answers to COMMIT, until enough of them are lost
 
@@ -59,7 +59,7 @@ async def test_t13_a_worker_that_cannot_reach_the_database_stops_writing_within_
         async with here.behind(wire, "DATABASE_URL", "restore-worker") as cut_off:
             mark = await asyncio.to_thread(here.system.simulator.last_seq)
             run = await who.start_restore(preview)
-            await until(lambda: has_written(here, mark, 1 + seed % 3), 30)
+            await until(lambda: has_written(here, mark, 1 + seed % 3), PATIENCE)
             cut_at = time.monotonic()
             wire.silence()
             await here.relaunch("restore-worker", "restore-worker")

@@ -11,7 +11,7 @@ from tests.support.builders import World
 from tests.support.chaos import SHORT, Arena, Note, is_heir, quantile, tell, until_called
 from tests.support.load import Manager, dice, managers
 
-pytestmark = [pytest.mark.failures, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.failures, pytest.mark.timeout(1200)]
 SEEDS = 5 if SHORT else int(os.environ.get("REINSTATE_TEST_SEEDS", "50"))
 CALLS_OF_A_RESTORE = 60  # more or less: a kill falls before, within or after the writes
 TAKEOVER_P95 = 3.0  # seconds, where a process that can run does; stretched by as much as the machine is overloaded

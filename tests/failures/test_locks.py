@@ -10,7 +10,7 @@ import pytest
 from tests.support.builders import World
 from tests.support.chaos import Arena, Note, storm
 
-pytestmark = [pytest.mark.failures, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.failures, pytest.mark.timeout(1200)]
 
 LOCKED = 3.0  # seconds: longer than a lease
 GROWTH = 100  # MB of any one service

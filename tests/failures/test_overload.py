@@ -20,7 +20,7 @@ from tests.support.builders import Person, World
 from tests.support.chaos import SHORT, SHORT_LEASE, Arena, Note, quantile, tell
 from tests.support.load import Journal, Manager, Promise, managers
 
-pytestmark = [pytest.mark.failures, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.failures, pytest.mark.timeout(1200)]
 AT_ONCE = 4  # requests in work at a time
 SETTINGS = {**SHORT_LEASE, "DISPATCHER_REQUESTS_AT_ONCE": str(AT_ONCE)}
 

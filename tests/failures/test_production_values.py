@@ -15,7 +15,7 @@ LEASE = 30.0  # seconds
 TAKEOVER_LIMIT = LEASE + 5
 SETTINGS = {"WORKER_LEASE_SECONDS": "30", "RESTORE_INTENT_GRACE_SECONDS": "30"}
 
-pytestmark = [pytest.mark.failures, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.failures, pytest.mark.timeout(1200)]
 
 
 @pytest.mark.parametrize("trouble", ["frozen", "cut off"])

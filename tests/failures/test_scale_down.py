@@ -10,7 +10,7 @@ import pytest
 from tests.support.builders import World
 from tests.support.chaos import SHORT, Arena, Note, storm
 
-pytestmark = [pytest.mark.failures, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.failures, pytest.mark.timeout(1200)]
 STORM_SECONDS = 8.0 if SHORT else 24.0
 DRAIN_LIMIT = 25.0  # seconds from SIGTERM to the end of a process
 WORKERS = ("restore-worker", "bulk-worker")

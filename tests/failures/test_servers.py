@@ -10,11 +10,11 @@ from contextlib import AbstractContextManager
 import pytest
 
 from tests.support.builders import World
-from tests.support.chaos import SHORT, Arena, Note, storm, tell, until
+from tests.support.chaos import PATIENCE, SHORT, Arena, Note, storm, tell, until
 from tests.support.load import managers
 from tests.support.own_system import system_of_its_own
 
-pytestmark = [pytest.mark.failures, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.failures, pytest.mark.timeout(1200)]
 RECOVERY = 60.0  # seconds until work goes on after a server is back
 
 
@@ -143,7 +143,7 @@ async def test_the_broker_is_down_for_a_while_every_start_is_accepted_and_nothin
     tell(note, report, outage=f"{outage:.0f}s", drained=f"{time.monotonic() - back:.1f}s")
     report.must_be_good()
     assert journal.unanswered == 0
-    await until(lambda: all_take_work(here), 60)
+    await until(lambda: all_take_work(here), PATIENCE)
 
 
 async def all_take_work(here: Arena) -> bool:

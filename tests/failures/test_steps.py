@@ -9,10 +9,10 @@ import pytest
 from cli.demo.fleet import Fleet
 from shared.runtime import failpoints
 from tests.support.builders import World
-from tests.support.chaos import Arena, Note, tell, until
+from tests.support.chaos import PATIENCE, Arena, Note, tell, until
 from tests.support.load import dice, managers
 
-pytestmark = [pytest.mark.failures, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.failures, pytest.mark.timeout(1200)]
 
 
 @pytest.mark.parametrize("name", sorted(failpoints.NAMES))
@@ -31,7 +31,7 @@ async def test_a_process_that_dies_at_a_step_is_followed_by_another(
         await here.latency(30)
         try:
             run = await who.start_restore(preview)
-            await until(lambda: has_died(armed), 30)
+            await until(lambda: has_died(armed), PATIENCE)
         finally:
             armed.services[0].process.kill()
             for _ in range(2):

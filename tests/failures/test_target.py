@@ -11,7 +11,7 @@ from tests.support.builders import World
 from tests.support.chaos import Arena, Note, tell
 from tests.support.load import Manager, dice, managers
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(1200)
 AMPLIFICATION = 1.2  # requests after a storm, per request that is needed
 REFUSALS = 12
 

@@ -31,7 +31,8 @@ from tests.support.wire import Wire
 Note = Callable[[str, object], None]
 SHORT_LEASE = {"WORKER_LEASE_SECONDS": "2", "WORKER_CALL_SECONDS": "1.9"}
 SHORT = os.environ.get("REINSTATE_TEST_SHORT", "") not in ("", "0")  # one seed a case, in a few minutes
-CALM = 60.0  # seconds until everything has settled after the last fault
+CALM = 120.0  # seconds until everything has settled after the last fault
+PATIENCE = 90.0  # seconds for a step that takes one or two where the machine is not overloaded
 _TABLES = {RunType.RESTORE: "restore_runs", RunType.BULK: "bulk_operation_runs"}
 
 
@@ -92,14 +93,14 @@ class Arena:
         cut_off = Fleet(folder, {**self.fleet.environment, variable: wire.url, **settings})
         service = cut_off.launch(name)
         try:
-            await until(lambda: _has_started(service), 30)
+            await until(lambda: _has_started(service), PATIENCE)
             yield service
         finally:
             if service.process.poll() is None:
                 os.kill(service.pid, signal.SIGCONT)
                 await asyncio.to_thread(cut_off.kill, service.pid)
 
-    async def holder(self, world: World, run: Run, patience: float = 30.0) -> int | None:
+    async def holder(self, world: World, run: Run, patience: float = PATIENCE) -> int | None:
         """Wait until a worker holds the run's lease; return its process id, None when the run was over before."""
         found: list[int | None] = []
 
@@ -184,7 +185,7 @@ async def until_called(here: Arena, run: Run, mark: int, calls: int, who: Manage
             return True
         return (await who.customer.api.run(run.tenant_id, run.run_type, run.id)).status.is_terminal
 
-    await until(is_there, 30)
+    await until(is_there, PATIENCE)
 
 
 def is_heir(entry: Entry, run: Run, killed: int, killed_at: float) -> bool:

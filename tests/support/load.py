@@ -128,7 +128,7 @@ class Manager:
 
 @asynccontextmanager
 async def managers(
-    system: System, world: World, count: int, seed: int, *, patience: float = 90.0
+    system: System, world: World, count: int, seed: int, *, patience: float = 180.0
 ) -> AsyncIterator[tuple[Journal, list[Manager]]]:
     """Open tenants of `POLICIES` policies each, with a manager for each, who share a journal."""
     journal = Journal()
