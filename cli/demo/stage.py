@@ -86,10 +86,6 @@ def _environment(stack: Stack, simulator: RunningSimulator) -> dict[str, str]:
         "RABBITMQ_MANAGEMENT_URL": stack.management_url,
         SECRET_VARIABLE: simulator.client_secret,
         "WORKER_CALL_SECONDS": _CALL_SECONDS,
-        # The simulator throttles nobody here. With Graph's own limits a worker that dies takes its unused turns with
-        # it, and the demonstration would wait for the 20 seconds' window to pass.
-        "GRAPH_WRITE_LIMIT": "1000",
-        "GRAPH_REQUEST_LIMIT": "10000",
         "RESTORE_INTENT_GRACE_SECONDS": _INTENT_GRACE,
     }
 

@@ -25,6 +25,7 @@ class TenantConnection:
     external_id: str  # the directory's id in its own system
     settings: Mapping[str, str] = field(default_factory=dict)
     call_limit: float | None = None  # seconds of one call, where whoever calls has less time than the settings give
+    holder: str = ""  # the lease under which calls are made, if any
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,11 @@ class TenantWriter(TenantReader, Protocol):
 class Pace(Protocol):
     """Keeps the calls to one tenant's system within its limits. `classes` are the limits that a call counts towards."""
 
-    async def before(self, classes: Sequence[str], patience: float) -> None:
-        """Return when the call may be sent; `ThrottledError` when that takes longer than `patience` seconds."""
+    async def before(self, classes: Sequence[str], patience: float, *, is_extra: bool = False) -> None:
+        """Return when the call may be sent; `ThrottledError` when that takes longer than `patience` seconds.
+
+        `is_extra` for a write that no intent of its own announces: a later part of one, or a repetition.
+        """
         ...
 
     async def refused(self, classes: Sequence[str], retry_after: float | None) -> float | None:
@@ -111,7 +115,7 @@ class Pace(Protocol):
         ...
 
 
-Paces: TypeAlias = Callable[[UUID], AbstractAsyncContextManager[Pace]]  # opened for a tenant and one slice of work
+Paces: TypeAlias = Callable[[TenantConnection], AbstractAsyncContextManager[Pace]]  # opened for one slice of work
 
 
 class Connectors(Protocol):

@@ -8,6 +8,7 @@ been used. All times are seconds of one clock, the database's.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import floor
+from uuid import UUID
 
 HOLD_SHARE = 0.05  # of the window: how long a block's tokens may be used
 LONGEST_HOLD = 1.0
@@ -23,10 +24,14 @@ _EPSILON = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `count` calls in any `seconds`. A count below one stretches the window instead."""
+    """At most `count` calls in any `seconds`. A count below one stretches the window instead.
+
+    `announced` when each call has an intent in the ledger first: then what a lost lease used of a block is bounded.
+    """
 
     count: float
     seconds: float
+    announced: bool = False
 
     @property
     def hold(self) -> float:
@@ -54,11 +59,15 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Tokens given out together, usable until `until`. A settled block has the number 0: all were used by then."""
+    """Tokens given out together, usable until `until`. A settled block has the number 0: all were used by then.
+
+    `holder` names the lease under which they are used; it is empty where nobody can tell what a dead holder used.
+    """
 
     number: int
     until: float
     tokens: int
+    holder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +103,9 @@ class Budget:
         full = 60  # 1.1 ** 60 exceeds 1 / LEAST_FACTOR many times
         return min(1.0, self.factor * RECOVERY ** min(minutes, full))
 
-    def take(self, limit: Limit, want: int, now: float, settled: Settlement | None = None) -> tuple["Budget", Grant]:
+    def take(
+        self, limit: Limit, want: int, now: float, settled: Settlement | None = None, holder: str = ""
+    ) -> tuple["Budget", Grant]:
         """Give up to `want` tokens, after `settled` was given back."""
         one = self._remember(limit, now, settled)
         if want < 1 or now < one.blocked_until:
@@ -106,8 +117,16 @@ class Budget:
             return one, Grant(0, _until_free(live, free, span) - now)
         number = one.last_number + 1
         tokens = min(want, free)
-        block = Block(number, now + limit.hold, tokens)
+        block = Block(number, now + limit.hold, tokens, holder)
         return replace(one, blocks=(*one.blocks, block), last_number=number), Grant(tokens, number=number)
+
+    def taken_over(self, holder: str, used: int) -> "Budget":
+        """Give back what `holder` has: it used at most `used` tokens of each block, and can use no more than that."""
+        blocks = (
+            Block(0, one.until, min(one.tokens, used)) if holder and one.holder == holder else one
+            for one in self.blocks
+        )
+        return replace(self, blocks=tuple(blocks))
 
     def refused(
         self, limit: Limit, retry_after: float | None, now: float, jitter: float, *, slow_down: bool = True
@@ -144,6 +163,11 @@ class Budget:
             else:
                 kept.append(block)
         return replace(self, blocks=tuple(kept))
+
+
+def holder_of(run_id: UUID, epoch: int) -> str:
+    """Name the lease of a run."""
+    return f"{run_id}:{epoch}"
 
 
 def _settle(blocks: Iterable[Block], settled: Settlement | None, now: float) -> Iterable[Block]:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import structlog
 
-from shared.connectors.port import Pace, Paces
+from shared.connectors.port import Pace, Paces, TenantConnection
 from shared.domain.budget import Grant, Limit, Settlement
 from shared.domain.errors import ThrottledError, TransientError
 
@@ -83,23 +83,32 @@ class SliceBudget:
         tenant_id: UUID,
         limits: Mapping[str, Limit],
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        holder: str = "",
     ) -> None:
-        """Hold nothing yet."""
+        """Hold nothing yet. `holder` names the lease under which announced calls are made."""
         self._uow = uow
         self._tenant_id = tenant_id
         self._monotonic = monotonic
+        self._holder = holder
         self._held = {name: _Held(limit) for name, limit in limits.items()}
         self._without_answer = 0
 
-    async def before(self, classes: Sequence[str], patience: float) -> None:
-        """Wait for a token of each class; `ThrottledError` when one is not to be had within `patience` seconds."""
+    async def before(self, classes: Sequence[str], patience: float, *, is_extra: bool = False) -> None:
+        """Wait for a token of each class; `ThrottledError` when one is not to be had within `patience` seconds.
+
+        A call that `is_extra` takes no token of an announced class out of a block: of such a block, whoever takes the
+        run over gives back what the intents cannot have used.
+        """
         until = self._monotonic() + patience
         used: list[tuple[_Held, int]] = []
         try:
             for name in classes:
                 held = self._held[name]
-                await self._use(name, held, until)
-                used.append((held, held.number))
+                alone = is_extra and held.limit.announced
+                await self._use(name, held, until, alone=alone)
+                if not alone:
+                    used.append((held, held.number))
         except BaseException:
             for held, number in used:
                 held.tokens += held.number == number
@@ -129,26 +138,35 @@ class SliceBudget:
         except TransientError:
             _log.warning("budget.not_given_back", tenant_id=str(self._tenant_id))
 
-    async def _use(self, name: str, held: _Held, until: float) -> None:
+    async def _use(self, name: str, held: _Held, until: float, *, alone: bool) -> None:
         while True:
             async with held.lock:
                 now = self._monotonic()
-                if held.spend(now):
+                if not alone and held.spend(now):
                     return
-                if now >= held.closed_until:
-                    grant = await self._take(name, held, held.next_size())
-                    held.fill(grant, now)
-                    if grant.tokens:
-                        held.tokens -= 1  # used at once, however long the database took
-                        return
+                if now >= held.closed_until and await self._refill(name, held, now, alone=alone):
+                    return
                 wait = held.closed_until - self._monotonic()
             if self._monotonic() + wait > until:
                 raise ThrottledError(retry_after=max(wait, 0.0))
             await asyncio.sleep(max(wait, _SHORTEST_PAUSE))
 
+    async def _refill(self, name: str, held: _Held, now: float, *, alone: bool) -> bool:
+        """Fetch a block, or a single token beside it; tell whether there is a token, which is used at once."""
+        if alone:
+            async with self._uow.begin(self._tenant_id) as tx:
+                grant: Grant = await tx.budgets.take(name, held.limit, 1)
+            held.closed_until = max(held.closed_until, now + grant.wait)
+            return grant.tokens > 0
+        grant = await self._take(name, held, held.next_size())
+        held.fill(grant, now)
+        held.tokens -= grant.tokens > 0  # however long the database took
+        return grant.tokens > 0
+
     async def _take(self, name: str, held: _Held, want: int) -> Grant:
+        holder = self._holder if held.limit.announced else ""
         async with self._uow.begin(self._tenant_id) as tx:
-            grant: Grant = await tx.budgets.take(name, held.limit, want, held.settlement())
+            grant: Grant = await tx.budgets.take(name, held.limit, want, held.settlement(), holder)
         return grant
 
     async def _block(self, name: str, retry_after: float | None, *, slow_down: bool) -> float:
@@ -164,8 +182,8 @@ def budgets_of(uow: BudgetUnitOfWork, limits: Mapping[str, Limit]) -> Paces:
     """Return what opens a tenant's budget for one slice of work."""
 
     @asynccontextmanager
-    async def opened(tenant_id: UUID) -> AsyncIterator[Pace]:
-        budget = SliceBudget(uow, tenant_id, limits)
+    async def opened(connection: TenantConnection) -> AsyncIterator[Pace]:
+        budget = SliceBudget(uow, connection.tenant_id, limits, holder=connection.holder)
         try:
             yield budget
         finally:

@@ -16,6 +16,7 @@ import structlog
 from shared.connectors.port import TenantConnection
 from shared.contracts.events import EventKind
 from shared.contracts.work import WakeUp
+from shared.domain.budget import holder_of
 from shared.domain.errors import (
     LeaseLost,
     PermanentError,
@@ -92,7 +93,11 @@ class Engine:
             authority = await tx.authority.of(run)
         reached("after_acquire")
         try:
-            connection = replace(authority.connection, call_limit=self._settings.call_limit.total_seconds())
+            connection = replace(
+                authority.connection,
+                call_limit=self._settings.call_limit.total_seconds(),
+                holder=holder_of(run.id, lease.epoch),
+            )
             await self._hold(lease, run, connection, authority.refusal)
         except LeaseLost:
             LEASES_LOST.labels(lease.service).inc()

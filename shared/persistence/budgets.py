@@ -10,12 +10,14 @@ from random import random
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, and_, func, select, update
+from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.domain.budget import Block, Budget, Grant, Limit, Settlement
-from shared.persistence.tables import throttle_budgets
+from shared.domain.budget import LONGEST_HOLD, Block, Budget, Grant, Limit, Settlement, holder_of
+from shared.domain.items import ItemState
+from shared.domain.plans import Step
+from shared.persistence.tables import restore_run_items, throttle_budgets
 
 _COLUMNS = throttle_budgets.c
 _STATE = (_COLUMNS.factor, _COLUMNS.blocked_until, _COLUMNS.strikes, _COLUMNS.last_number, _COLUMNS.blocks)
@@ -31,13 +33,16 @@ class SqlBudgets:
         self._tenant_id = tenant_id
         self._jitter = jitter
 
-    async def take(self, name: str, limit: Limit, want: int, settled: Settlement | None = None) -> Grant:
+    async def take(
+        self, name: str, limit: Limit, want: int, settled: Settlement | None = None, holder: str = ""
+    ) -> Grant:
         """Take up to `want` tokens of the class `name`, to be used within `limit.hold` from before this call on.
 
-        `settled` is the caller's last block of this class: it tells what of it comes back.
+        `settled` is the caller's last block of this class: it tells what of it comes back. `holder` (`holder_of`) only
+        where each token is used for a write whose intent is in the ledger, and once for each intent.
         """
         budget, now = await self._locked(name)
-        after, grant = budget.take(limit, want, now, settled)
+        after, grant = budget.take(limit, want, now, settled, holder)
         if after != budget:
             await self._store(name, after)
         return grant
@@ -48,6 +53,36 @@ class SqlBudgets:
         after = budget.refused(limit, retry_after, now, self._jitter(), slow_down=slow_down)
         await self._store(name, after)
         return max(0.0, after.blocked_until - now)
+
+    async def taken_over(self, run_id: UUID, epoch: int) -> None:
+        """Give back what the lease of `epoch`, which is lost, has of blocks, but for what its intents may have used.
+
+        The caller holds the lock of the run's row and makes an end of the lease: no intent is added any more.
+        """
+        holder = holder_of(run_id, epoch)
+        statement = select(_COLUMNS.throttle_class, *_STATE).where(_COLUMNS.tenant_id == self._tenant_id)
+        rows = await self._connection.execute(statement.order_by(_COLUMNS.throttle_class).with_for_update())
+        for row in rows.all():
+            budget = _budget(row)
+            held = [block.until for block in budget.blocks if block.holder == holder]
+            if held:
+                used = await self._announced(run_id, epoch, since=min(held) - LONGEST_HOLD)
+                await self._store(row.throttle_class, budget.taken_over(holder, used))
+
+    async def _announced(self, run_id: UUID, epoch: int, *, since: float) -> int:
+        """Count the intents of a lease whose calls may have been sent after `since`.
+
+        What was settled before needed no token any more. A row tells of an item's last intent only: an assignment may
+        have followed a write.
+        """
+        items = restore_run_items.c
+        calls = func.coalesce(func.sum(case((items.step == Step.ASSIGN.value, 2), else_=1)), 0)
+        is_open, is_recent = (
+            items.state == ItemState.INTENT.value,
+            items.updated_at >= datetime.fromtimestamp(since, UTC),
+        )
+        of_lease = and_(items.tenant_id == self._tenant_id, items.run_id == run_id, items.intent_epoch == epoch)
+        return int(await self._connection.scalar(select(calls).where(of_lease, or_(is_open, is_recent))) or 0)
 
     async def get(self, name: str) -> Budget:
         """Return the budget as it is; a class never used has a whole one."""
@@ -72,7 +107,7 @@ class SqlBudgets:
                 blocked_until=datetime.fromtimestamp(budget.blocked_until, UTC),
                 strikes=budget.strikes,
                 last_number=budget.last_number,
-                blocks=[[block.number, block.until, block.tokens] for block in budget.blocks],
+                blocks=[[block.number, block.until, block.tokens, block.holder] for block in budget.blocks],
                 updated_at=func.clock_timestamp(),
             )
         )
@@ -81,6 +116,6 @@ class SqlBudgets:
         return and_(_COLUMNS.tenant_id == self._tenant_id, _COLUMNS.throttle_class == name)
 
 
-def _budget(row: Row[Any, Any, Any, Any, Any]) -> Budget:
-    blocks = tuple(Block(number, until, tokens) for number, until, tokens in row.blocks)
+def _budget(row: Row[*tuple[Any, ...]]) -> Budget:
+    blocks = tuple(Block(*values) for values in row.blocks)
     return Budget(blocks, row.factor, row.blocked_until.timestamp(), row.strikes, row.last_number)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.domain.errors import LeaseLost
 from shared.domain.runs import Lane, RunStatus, RunType, WaitReason
+from shared.persistence.budgets import SqlBudgets
 from shared.persistence.database import translated
 from shared.persistence.run_rows import ACTIVE_WORDS, RUN_TABLES, RunTable, run_record
 from shared.persistence.turns import SqlTurns, paused
@@ -34,6 +35,7 @@ class SqlLeases:
         self._connection = connection
         self._tenant_id = tenant_id
         self._turns = SqlTurns(connection, tenant_id)
+        self._budgets = SqlBudgets(connection, tenant_id)
 
     async def acquire(
         self,
@@ -70,6 +72,8 @@ class SqlLeases:
             return Refusal("held")
         if is_early and values["wait_reason"] == WaitReason.SCHEDULED.value:
             return Refusal("scheduled")
+        if row[-2] is not None and run_type is RunType.RESTORE:
+            await self._budgets.taken_over(run_id, values["lease_epoch"])
         refusal = await self._may_not_start(values, limits)
         if refusal is not None:
             await self._wait(table, run_id, refusal)

@@ -11,7 +11,6 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, cast, func, or_, select, true, update
 from sqlalchemy.dialects.postgresql import INTERVAL, insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger, Boolean, Integer, Text, TypeEngine
 
 from shared.domain.errors import safe_context
@@ -32,10 +31,6 @@ _INSERT_CHUNK = 1000  # rows of one INSERT: 32,767 bind parameters is the protoc
 
 class SqlLedger(SqlLeases):
     """Leases and item rows inside one tenant's transaction."""
-
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
-        """Work inside `connection`'s transaction."""
-        super().__init__(connection, tenant_id)
 
     async def fence(self, lease: Lease) -> RunRecord:
         """Lock the run's row under the lease; raise `LeaseLost` when the lease is not in force any more."""
@@ -178,25 +173,19 @@ class SqlLedger(SqlLeases):
         return await self._update_run(lease, event_seq=RUN_TABLES[lease.run_type].runs.c.event_seq + 1)
 
     async def release(
-        self,
-        lease: Lease,
-        *,
-        reason: WaitReason | None = None,
-        wait: timedelta | None = None,
-        is_attempt: bool = True,
+        self, lease: Lease, *, reason: WaitReason | None = None, wait: timedelta | None = None, is_attempt: bool = True
     ) -> RunRecord:
         """Give the lease back: the run goes on when its next wake-up arrives.
 
         Without a wait it queues up behind the tenant's other runs (`tenant_cap`) until it is given its next turn.
         Without `is_attempt` having taken it up counts for nothing.
         """
-        runs = RUN_TABLES[lease.run_type].runs.c
-        due = _NOW + (wait or timedelta())
-        in_line = case((paused(RUN_TABLES[lease.run_type]), WaitReason.PAUSED.value), else_=WaitReason.TENANT_CAP.value)
+        table, due = RUN_TABLES[lease.run_type], _NOW + (wait or timedelta())
+        in_line = case((paused(table), WaitReason.PAUSED.value), else_=WaitReason.TENANT_CAP.value)
         return await self._update_run(
             lease,
             **lease_columns(),
-            attempt=runs.attempt if is_attempt else func.greatest(runs.attempt - 1, 0),
+            attempt=table.runs.c.attempt - int(not is_attempt),
             wait_reason=reason.value if wait and reason else in_line,
             wait_until=due if wait else None,
             woken_at=due,

@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID, uuid4
@@ -61,7 +61,9 @@ class PacedWorker:
     def __init__(self, world: Lab, limits: dict[str, Limit], name: str) -> None:
         connectors = AllConnectors(budgets_of(world.uow, limits))
         works = {**bulk_works(world.uow, connectors), **restore_works(world.uow, connectors)}
-        settings = EngineSettings(owner=f"{name}:{uuid4().hex[:6]}", retry=RetryPolicy())
+        # On a slow machine a slice must not end by its time: the next one looks at the tenant again.
+        slice_time = timedelta(minutes=2)
+        settings = EngineSettings(owner=f"{name}:{uuid4().hex[:6]}", retry=RetryPolicy(), slice_time=slice_time)
         self._world = world
         self._engine = Engine(world.uow, world.keeper, works, settings, SystemClock())
 

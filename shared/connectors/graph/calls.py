@@ -22,6 +22,7 @@ from shared.runtime.metrics import GRAPH_REQUESTS
 
 MOST_PAGES = 10_000
 PATIENCE = 0.08  # of the total timeout: what a call waits for its turn; longer, and its run gives the worker free
+PART_PATIENCE = 0.4  # of the total timeout: a later part of a write waits longer, since half-written is worse
 PORTS = {"http": 80, "https": 443}
 
 
@@ -36,6 +37,7 @@ class _Call:
     content: Json | None = None
     etag: str | None = None
     patience: float = PATIENCE
+    is_extra: bool = False
 
 
 class ReadCalls:
@@ -99,12 +101,12 @@ class ReadCalls:
         patience = call.patience * self._settings.total_timeout
         try:
             async with asyncio.timeout(self._settings.total_timeout):
-                await self._pace.before(classes, patience)
+                await self._pace.before(classes, patience, is_extra=call.is_extra)
                 token = await self._tokens.token(self._http)
                 status, headers, body = await self._exchange(call, token)
                 if status == httpx.codes.UNAUTHORIZED:
                     token = await self._tokens.token(self._http, refused=token)
-                    await self._pace.before(classes, patience)
+                    await self._pace.before(classes, patience, is_extra=True)
                     status, headers, body = await self._exchange(call, token)
         except (TimeoutError, httpx.HTTPError):
             GRAPH_REQUESTS.labels("none").inc()
@@ -151,10 +153,11 @@ class WriteCalls(ReadCalls):
         tag: CallTag,
         *,
         etag: str | None = None,
-        patience: float = PATIENCE,
+        is_part: bool = False,
     ) -> bytes:
-        """Send one write and return the answer's body as it came."""
-        call = _Call(verb, self._url(path), tag, Subject.WRITE, body, etag, patience)
+        """Send one write and return the answer's body as it came. A later part of one waits longer for its turn."""
+        patience = PART_PATIENCE if is_part else PATIENCE
+        call = _Call(verb, self._url(path), tag, Subject.WRITE, body, etag, patience, is_extra=is_part)
         content, _headers = await self._call(call)
         return content
 

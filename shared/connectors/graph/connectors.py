@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from urllib.parse import urlsplit
-from uuid import UUID
 
 import httpx
 
@@ -31,14 +30,14 @@ class GraphConnectors:
     async def reader(self, connection: TenantConnection) -> AsyncIterator[GraphReader]:
         """Open it for reading only; `RunFatalError(TENANT_CONNECTION_INVALID)` if its settings cannot be right."""
         settings = GraphSettings.of(connection)
-        async with _client(settings, only_reads=True) as http, self._paces(connection.tenant_id) as pace:
+        async with _client(settings, only_reads=True) as http, self._paces(connection) as pace:
             yield GraphReader(ReadCalls(settings, http, self._tokens_of(settings), pace))
 
     @asynccontextmanager
     async def writer(self, connection: TenantConnection) -> AsyncIterator[GraphWriter]:
         """Open it for writing. Only an execution asks for this."""
         settings = GraphSettings.of(connection)
-        async with _client(settings) as http, self._paces(connection.tenant_id) as pace:
+        async with _client(settings) as http, self._paces(connection) as pace:
             yield GraphWriter(WriteCalls(settings, http, self._tokens_of(settings), pace))
 
     def _tokens_of(self, settings: GraphSettings) -> TokenSource:
@@ -48,7 +47,7 @@ class GraphConnectors:
 class Unpaced:
     """Implements `Pace` for those who only look, such as a command: it lets every call through."""
 
-    async def before(self, classes: Sequence[str], patience: float) -> None:
+    async def before(self, classes: Sequence[str], patience: float, *, is_extra: bool = False) -> None:
         """Nothing holds the call back."""
 
     async def refused(self, classes: Sequence[str], retry_after: float | None) -> float | None:  # noqa: ARG002  the port's
@@ -63,7 +62,7 @@ class Unpaced:
 
 
 @asynccontextmanager
-async def _unpaced(_tenant_id: UUID) -> AsyncIterator[Pace]:
+async def _unpaced(_connection: TenantConnection) -> AsyncIterator[Pace]:
     yield Unpaced()
 
 

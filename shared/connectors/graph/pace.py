@@ -31,7 +31,7 @@ def graph_limits(
 ) -> Mapping[str, Limit]:
     """Return the limit of each class: `share` of the published one, the rest being a margin."""
     return {
-        INTUNE_WRITE: Limit(writes * share, _INTUNE_WINDOW),
+        INTUNE_WRITE: Limit(writes * share, _INTUNE_WINDOW, announced=True),
         INTUNE_ANY: Limit(requests * share, _INTUNE_WINDOW),
         IDENTITY: Limit(_IDENTITY.count * share, _IDENTITY.seconds),
         CONDITIONAL_ACCESS: Limit(_CONDITIONAL_ACCESS.count * share, _CONDITIONAL_ACCESS.seconds),

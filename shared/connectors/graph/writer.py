@@ -27,8 +27,6 @@ from shared.domain.errors import (
     TransientError,
 )
 
-PART_PATIENCE = 0.4  # of the total timeout: a later part of a write waits longer, since half-written is worse
-
 
 class GraphWriter(GraphReader):
     """Implements `TenantWriter`."""
@@ -82,7 +80,7 @@ class GraphWriter(GraphReader):
                     await self._match_entries(path, call.match, entries, tag)
                 else:
                     also = {key: body[key] for key in call.also if body.get(key) is not None}
-                    await self._writes.send("POST", path, {call.body_key: entries, **also}, tag, patience=PART_PATIENCE)
+                    await self._writes.send("POST", path, {call.body_key: entries, **also}, tag, is_part=True)
         except (TransientError, NotFoundError, ConflictError, RunFatalError) as error:
             # The object's own write has happened: none of these may read as "nothing was done".
             raise HalfWrittenError(error, remote_id) from None
@@ -93,11 +91,11 @@ class GraphWriter(GraphReader):
         for entry in entries:
             known = there.pop(entry.get(match), None)
             if known is None:
-                await self._writes.send("POST", path, entry, tag, patience=PART_PATIENCE)
+                await self._writes.send("POST", path, entry, tag, is_part=True)
             else:
-                await self._writes.send("PATCH", f"{path}/{known}", entry, tag, patience=PART_PATIENCE)
+                await self._writes.send("PATCH", f"{path}/{known}", entry, tag, is_part=True)
         for gone in there.values():
-            await self._writes.send("DELETE", f"{path}/{gone}", None, tag, patience=PART_PATIENCE)
+            await self._writes.send("DELETE", f"{path}/{gone}", None, tag, is_part=True)
 
 
 def _writable(policy_type: str) -> PolicyType:

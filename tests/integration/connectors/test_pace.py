@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from starlette.applications import Starlette
@@ -32,11 +32,13 @@ class Recorder:
     refusals: list[tuple[Sequence[str], float | None]] = field(default_factory=list)
     failures: list[Sequence[str]] = field(default_factory=list)
     answers: int = 0
+    extras: int = 0
 
-    async def before(self, classes: Sequence[str], patience: float) -> None:
+    async def before(self, classes: Sequence[str], patience: float, *, is_extra: bool = False) -> None:
         if not self.left:
             raise ThrottledError(retry_after=7.5)
         self.left -= 1
+        self.extras += is_extra
         self.calls.append(tuple(classes))
         self.patience.append(patience)
 
@@ -52,7 +54,7 @@ class Recorder:
 
     def paces(self) -> Paces:
         @asynccontextmanager
-        async def opened(tenant_id: UUID) -> AsyncIterator[Pace]:
+        async def opened(connection: TenantConnection) -> AsyncIterator[Pace]:
             yield self
 
         return opened
@@ -136,6 +138,7 @@ async def test_a_later_part_of_a_write_counts_too_and_waits_longer(
     assert pace.calls == [WRITE, READ, WRITE]
     assert service.requests == 3
     assert pace.patience[2] > 2 * pace.patience[0]
+    assert pace.extras == 1
 
 
 async def test_a_call_that_is_not_let_through_never_reaches_the_service(
@@ -191,6 +194,7 @@ async def test_a_refused_token_costs_a_second_turn(service: Service, connection:
         await listed(connection, pace)
 
     assert pace.calls == [READ, READ]
+    assert pace.extras == 1
     assert service.requests == 2
 
 

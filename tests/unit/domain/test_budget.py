@@ -31,6 +31,8 @@ class Holder:
     number: int = 0
     tokens: int = 0
     until: float = 0.0
+    name: str = ""
+    granted: int = 0
 
 
 @dataclass
@@ -41,13 +43,25 @@ class Tenant:
     budget: Budget = field(default_factory=Budget)
     now: float = 0.0
     arrivals: list[float] = field(default_factory=list)
-    holders: list[Holder] = field(default_factory=lambda: [Holder() for _ in range(3)])
+    holders: list[Holder] = field(default_factory=lambda: [Holder(name=f"run:-{number}") for number in range(3)])
+    ghosts: list[Holder] = field(default_factory=list)
+    names: int = 0
 
     def take(self, holder: Holder, want: int) -> float:
         settled = Settlement(holder.number, holder.tokens) if holder.number else None
-        self.budget, grant = self.budget.take(self.limit, want, self.now, settled)
+        self.budget, grant = self.budget.take(self.limit, want, self.now, settled, holder.name)
         holder.number, holder.tokens, holder.until = grant.number, grant.tokens, self.now + self.limit.hold
+        holder.granted = grant.tokens
         return grant.wait
+
+    def take_over(self, index: int, still_open: int) -> None:
+        """Another worker follows. The one before goes on with what it has announced, and may settle its block later."""
+        before = self.holders[index]
+        self.budget = self.budget.taken_over(before.name, before.granted - before.tokens + still_open)
+        before.tokens = min(before.tokens, still_open)
+        self.ghosts.append(before)
+        self.names += 1
+        self.holders[index] = Holder(name=f"run:{self.names}")
 
     def use(self, holder: Holder, wanted: int, travel: float) -> None:
         if self.now <= holder.until:
@@ -58,7 +72,7 @@ class Tenant:
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["take", "use", "crash", "refused", "pause"]),
+        st.sampled_from(["take", "use", "crash", "taken over", "ghost", "refused", "pause"]),
         st.integers(0, 2),  # which worker
         st.integers(1, 60),  # how many tokens
         st.floats(0, 1),  # a share of whatever the step needs
@@ -83,6 +97,13 @@ def test_no_window_sees_more_than_the_limit_whatever_the_schedule(
             tenant.use(holder, many, share)
         elif what == "crash":  # what it held is lost: nobody settles it
             tenant.holders[who] = Holder()
+        elif what == "taken over":  # with some calls announced and not sent, which may still be
+            tenant.take_over(who, many % 6)
+        elif what == "ghost" and tenant.ghosts:  # asks for more, or uses what it had
+            ghost = tenant.ghosts[many % len(tenant.ghosts)]
+            tenant.use(ghost, many, share)
+            if many % 3 == 0:
+                tenant.take(ghost, many)
         elif what == "refused":
             tenant.budget = tenant.budget.refused(limit, share if many % 2 else None, tenant.now, share)
         else:
@@ -122,6 +143,24 @@ def test_tokens_that_come_back_can_be_given_out_again_at_once() -> None:
     _, again = budget.take(WRITES, 95, 0.1, Settlement(grant.number, 90))
 
     assert again.tokens == 90
+
+
+def test_a_takeover_gives_back_what_cannot_have_been_used() -> None:
+    budget, grant = Budget().take(WRITES, 19, 0.0, None, "run:1")
+    budget, _ = budget.take(WRITES, 19, 0.0, None, "another:1")
+
+    budget = budget.taken_over("run:1", 4)
+
+    assert [(block.tokens, block.holder) for block in budget.blocks] == [(4, ""), (19, "another:1")]
+    assert budget.taken_over("run:1", 0) == budget
+    _, late = budget.take(WRITES, 95, 0.1, Settlement(grant.number, 15))  # a word of the old holder changes nothing
+    assert late.tokens == 95 - 4 - 19
+
+
+def test_blocks_that_nobody_can_be_asked_about_stay_out() -> None:
+    budget, _ = Budget().take(REQUESTS, 50, 0.0)
+
+    assert budget.taken_over("", 0) == budget
 
 
 def test_giving_the_same_block_back_twice_frees_nothing_more() -> None:

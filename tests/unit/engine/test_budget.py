@@ -17,7 +17,8 @@ from shared.runtime.ids import new_id
 WRITE, ANY = "intune.write", "intune.any"
 WRITES: Sequence[str] = (WRITE, ANY)
 READS: Sequence[str] = (ANY,)
-LIMITS = {WRITE: Limit(95, 20), ANY: Limit(950, 20)}
+LIMITS = {WRITE: Limit(95, 20, announced=True), ANY: Limit(950, 20)}
+HOLDER = "run:1"
 
 
 @dataclass
@@ -35,9 +36,11 @@ class FakeBudgets:
             raise TransientError(SafeCode.SERVICE_UNAVAILABLE)
         yield _Transaction(self)
 
-    async def take(self, name: str, limit: Limit, want: int, settled: Settlement | None = None) -> Grant:
+    async def take(
+        self, name: str, limit: Limit, want: int, settled: Settlement | None = None, holder: str = ""
+    ) -> Grant:
         self.taken.append((name, want))
-        self.budgets[name], grant = self.budgets.get(name, Budget()).take(limit, want, self.now, settled)
+        self.budgets[name], grant = self.budgets.get(name, Budget()).take(limit, want, self.now, settled, holder)
         return grant
 
     async def refused(self, name: str, limit: Limit, retry_after: float | None, *, slow_down: bool = True) -> float:
@@ -61,7 +64,7 @@ def store() -> FakeBudgets:
 
 
 def a_slice(store: FakeBudgets) -> SliceBudget:
-    return SliceBudget(store, new_id(), LIMITS, lambda: store.now)
+    return SliceBudget(store, new_id(), LIMITS, lambda: store.now, holder=HOLDER)
 
 
 async def throttled_for(call: Awaitable[None]) -> float | None:
@@ -95,6 +98,36 @@ async def test_what_a_slice_did_not_use_comes_back_at_its_end(store: FakeBudgets
     await budget.close()
 
     assert store.out(ANY) == 1
+
+
+async def test_only_blocks_of_announced_calls_name_their_holder(store: FakeBudgets) -> None:
+    await a_slice(store).before(WRITES, 0.0)
+
+    assert [block.holder for block in store.budgets[WRITE].blocks] == [HOLDER]
+    assert [block.holder for block in store.budgets[ANY].blocks] == [""]
+
+
+async def test_an_extra_write_takes_a_token_that_no_takeover_gives_back(store: FakeBudgets) -> None:
+    budget = a_slice(store)
+    await budget.before(WRITES, 0.0)
+
+    await budget.before(WRITES, 0.0, is_extra=True)
+
+    assert [(block.tokens, block.holder) for block in store.budgets[WRITE].blocks] == [(4, HOLDER), (1, "")]
+    assert store.taken == [(WRITE, 4), (ANY, 4), (WRITE, 1)]
+    await budget.close()
+    assert (store.out(WRITE), store.out(ANY)) == (2, 2)
+
+
+async def test_an_extra_write_waits_like_any_other(store: FakeBudgets) -> None:
+    budget = a_slice(store)
+    for _ in range(95):
+        await budget.before(WRITES, 0.0)
+
+    wait = await throttled_for(budget.before(WRITES, 2.0, is_extra=True))
+
+    assert wait is not None
+    assert 20 < wait < 22
 
 
 async def test_tokens_that_grew_old_are_not_used(store: FakeBudgets) -> None:
