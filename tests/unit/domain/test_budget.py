@@ -112,6 +112,39 @@ def test_no_window_sees_more_than_the_limit_whatever_the_schedule(
     assert most_in_a_window(tenant.arrivals, limit.seconds) <= max(1, limit.count)
 
 
+rounds = st.lists(
+    st.tuples(
+        st.integers(1, 60),  # tokens asked for
+        st.floats(0, 1),  # the share of them that is used before the takeover
+        st.integers(0, 5),  # calls that are announced by then and not sent
+        st.booleans(),  # whether they still are
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+@limits
+@settings(max_examples=60)
+@given(schedule=rounds)
+def test_one_takeover_after_the_other_frees_nothing_that_was_or_may_be_used(
+    limit: Limit, schedule: list[tuple[int, float, int, bool]]
+) -> None:
+    tenant = Tenant(limit)
+    for want, share, still_open, lives in schedule:
+        holder = tenant.holders[0]
+        tenant.take(holder, want)
+        tenant.use(holder, int(holder.tokens * share), 0.0)
+        tenant.take_over(0, still_open)
+        if lives:
+            tenant.use(holder, still_open, 0.0)
+    greedy = tenant.holders[1]
+    tenant.take(greedy, 10_000)
+    tenant.use(greedy, 10_000, 0.0)
+
+    assert len(tenant.arrivals) <= max(1, limit.count)
+
+
 @limits
 @pytest.mark.parametrize("many", [3, 20, 50])
 def test_a_tenant_with_enough_work_gets_at_least_95_percent_of_what_is_allowed(limit: Limit, many: int) -> None:
