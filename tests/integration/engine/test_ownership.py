@@ -12,13 +12,13 @@ from uuid import UUID
 import pytest
 
 from shared.connectors.port import TenantConnection
-from shared.domain.errors import LeaseLost
+from shared.domain.errors import LeaseLost, SafeCode
 from shared.domain.items import Outcome
 from shared.domain.runs import RunStatus
 from shared.engine.guard import LeaseGuard
 from shared.engine.settings import EngineSettings
 from shared.engine.slices import RunSlice
-from shared.ports import Intent, Item, ItemResult, Lease, RunRecord, SlotLimits
+from shared.ports import Intent, Item, ItemResult, Lease, NewItem, RunRecord, SlotLimits
 from shared.runtime.clock import SystemClock
 from shared.runtime.ids import new_id
 from shared.runtime.metrics import REGISTRY
@@ -100,6 +100,26 @@ async def test_a_late_write_is_fenced_counted_and_changes_nothing(world: Lab) ->
     assert count("reinstate_fenced_writes_total", service="late") > before["reinstate_fenced_writes_total"]
     assert count("reinstate_leases_lost_total", service="late") == before["reinstate_leases_lost_total"] + 1
     assert count("reinstate_takeovers_total", how="lapsed") == before["reinstate_takeovers_total"] + 1
+
+
+async def test_a_process_that_took_its_own_lapsed_run_over_is_fenced_by_the_epoch(world: Lab) -> None:
+    """Both leases are of one owner: only the number tells the slice that froze from the one that follows it."""
+    run = await world.add_run()
+    old = await lease_of(world, run, "worker:1", timedelta(minutes=5))
+    async with world.uow.begin(run.tenant_id) as tx:
+        await tx.ledger.add_items(old, [NewItem(new_id(), "item", "toy")])
+        await tx.ledger.expanded(old)
+    await lapse(world)
+    new = await lease_of(world, run, "worker:1", timedelta(minutes=5))
+    result = [ItemResult(0, Outcome.FAILED, SafeCode.GRAPH_BAD_REQUEST)]
+
+    with pytest.raises(LeaseLost):
+        async with world.uow.begin(run.tenant_id) as tx:
+            await tx.ledger.settle(old, result)
+
+    assert await world.keeper.renew(old) is None
+    async with world.uow.begin(run.tenant_id) as tx:
+        assert (await tx.ledger.settle(new, result)).counts.failed == 1
 
 
 async def test_a_redelivered_wake_up_that_takes_over_is_counted(world: Lab) -> None:
