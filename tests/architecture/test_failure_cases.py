@@ -36,13 +36,10 @@ def test_every_case_has_one_row() -> None:
     assert ROW.findall(PAGES[0].read_text(encoding="utf-8")) == [f"T{case:02}" for case in CASES]
 
 
-def test_every_case_of_the_suite_that_has_a_number_is_on_the_page() -> None:
-    page = PAGES[0].read_text(encoding="utf-8")
-    numbered = {
-        name
-        for path in (ROOT / "tests" / "failures").glob("test_*.py")
-        for name in functions_of(path)
-        if re.match(r"test_t\d\d_", name)
-    }
+def test_every_case_that_a_test_of_the_suite_is_named_after_has_a_row() -> None:
+    rows = set(ROW.findall(PAGES[0].read_text(encoding="utf-8")))
+    names = [name for path in (ROOT / "tests" / "failures").glob("test_*.py") for name in functions_of(path)]
+    cases = {found[1].upper() for found in map(re.compile(r"test_(t\d\d)_").match, names) if found}
 
-    assert {name for name in numbered if f"[{name}]" not in page} == set()
+    assert len(cases) > 20
+    assert cases <= rows

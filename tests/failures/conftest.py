@@ -19,13 +19,14 @@ REPEAT = int(os.environ.get("REINSTATE_TEST_REPEAT", "1"))
 SLOWEST = (
     "test_killed",
     "test_broker_lines",
+    "test_broker_trouble",
+    "test_crowds",
     "test_steps",
     "test_overload",
+    "test_target",
     "test_servers",
     "test_database_lines",
     "test_production_values",
-    "test_target",
-    "test_crowds",
     "test_frozen",
 )
 # Cases that another test of the short form, or of `make test`, holds at a smaller size or with shorter times.

@@ -29,7 +29,12 @@ from tests.support.whole_system import System, all_events, whole_system
 from tests.support.wire import Wire
 
 Note = Callable[[str, object], None]
-SHORT_LEASE = {"WORKER_LEASE_SECONDS": "2", "WORKER_CALL_SECONDS": "1.9"}
+SHORT_LEASE = {  # a fifteenth of production's, the sweeper's patience likewise
+    "WORKER_LEASE_SECONDS": "2",
+    "WORKER_CALL_SECONDS": "1.9",
+    "DISPATCHER_WAKE_AFTER": "4",
+    "DISPATCHER_SWEEP_INTERVAL": "1",
+}
 SHORT = os.environ.get("REINSTATE_TEST_SHORT", "") not in ("", "0")  # one seed a case, in a few minutes
 CALM = 120.0  # seconds until everything has settled after the last fault
 PATIENCE = 90.0  # seconds for a step that takes one or two where the machine is not overloaded
