@@ -28,6 +28,7 @@ class SingleItems(Case):
 
     letter = "c"
     title = "runs of one item each"
+    patience = 600.0
 
     async def round(self) -> None:
         """Fill the queues through the dispatcher, then start workers and notifier and wait for the last news."""
