@@ -1,6 +1,7 @@
 """The limits of the parts under us, measured in the same run as everything that is compared with them."""
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 from uuid import UUID, uuid4
@@ -22,6 +23,13 @@ BATCH = 500
 IN_FLIGHT = 100
 PREFETCH = 100
 _PATIENCE = 120.0
+# A row as a job system writes one: a key and a document of about the size of a command.
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS limits (id uuid PRIMARY KEY, kind text NOT NULL, body jsonb NOT NULL,"
+    " at timestamptz NOT NULL DEFAULT now())"
+)
+_KIND = "item.done"
+_BODY = json.dumps({f"field_{number:02}": "x" * 16 for number in range(17)})  # 544 bytes or so
 _SINGLES = 500  # rows of one commit each, and publishes one at a time
 
 
@@ -37,7 +45,7 @@ async def measure(database_url: str, amqp_url: str, figures: Figures, *, rows: i
     """Add one round of every limit."""
     connection = await asyncpg.connect(database_url)
     try:
-        await connection.execute("CREATE TABLE IF NOT EXISTS limits (id uuid PRIMARY KEY, state text, label text)")
+        await connection.execute(_TABLE)
         await connection.execute("TRUNCATE limits")
         figures.add(COMMIT, await _commits(connection) * 1000, "ms")
         figures.add(ROWS, await _rows(connection, rows), "rows/s")
@@ -53,7 +61,7 @@ async def _commits(connection: asyncpg.Connection) -> float:
     ids = [uuid4() for _ in range(_SINGLES)]
     began = time.perf_counter()
     for one in ids:
-        await connection.execute("INSERT INTO limits VALUES ($1, 'succeeded', 'item')", one)
+        await connection.execute("INSERT INTO limits (id, kind, body) VALUES ($1, $2, $3)", one, _KIND, _BODY)
     return (time.perf_counter() - began) / _SINGLES
 
 
@@ -63,10 +71,10 @@ async def _rows(connection: asyncpg.Connection, rows: int) -> float:
     for start in range(0, rows, BATCH):
         part = ids[start : start + BATCH]
         await connection.execute(
-            "INSERT INTO limits SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[])",
+            "INSERT INTO limits (id, kind, body) SELECT * FROM unnest($1::uuid[], $2::text[], $3::jsonb[])",
             part,
-            ["succeeded"] * len(part),
-            ["item"] * len(part),
+            [_KIND] * len(part),
+            [_BODY] * len(part),
         )
     return rows / (time.perf_counter() - began)
 
