@@ -102,6 +102,28 @@ async def test_a_late_write_is_fenced_counted_and_changes_nothing(world: Lab) ->
     assert count("reinstate_takeovers_total", how="lapsed") == before["reinstate_takeovers_total"] + 1
 
 
+async def test_a_worker_whose_outcome_was_fenced_begins_no_further_item(world: Lab) -> None:
+    """It learns of its loss long before the next renewal would tell it."""
+    run = await world.add_run()
+    before = count("reinstate_fenced_writes_total", service="ousted")
+
+    async def ousted(item: Item) -> ItemResult:
+        if item.ordinal == 0:
+            await lapse(world)
+            await lease_of(world, run, "heir:1", timedelta(minutes=5))
+        async with asyncio.timeout(15):
+            while item.ordinal and count("reinstate_fenced_writes_total", service="ousted") == before:
+                await asyncio.sleep(0.001)
+        await world.rows("SELECT 1")  # time for the refusal to be heard
+        return ItemResult(item.ordinal, Outcome.CAPTURED)
+
+    work, slow_to_renew = ToyWork(50, ousted), timedelta(minutes=5)
+    await world.wake(world.worker(work, "ousted", lease_ttl=slow_to_renew, flush_time=timedelta(), concurrency=1), run)
+
+    assert len(work.attempts) < 20
+    assert (await world.get(run)).counts.processed == 0
+
+
 async def test_a_process_that_took_its_own_lapsed_run_over_is_fenced_by_the_epoch(world: Lab) -> None:
     """Both leases are of one owner: only the number tells the slice that froze from the one that follows it."""
     run = await world.add_run()
