@@ -27,14 +27,14 @@ async def test_t05_starts_are_taken_during_a_memory_alarm_and_everything_drains_
     here: Arena, world: World, note: Note
 ) -> None:
     """T05: the broker blocks everybody who publishes."""
-    await starts_while(here, world, note, "memory alarm", here.own.memory_alarm, 15)
+    await starts_while(here, world, note, "memory alarm", here.own.memory_alarm, 8 if SHORT else 15)
 
 
 async def test_t06_starts_are_taken_while_the_broker_is_frozen_and_everything_drains_after_it(
     here: Arena, world: World, note: Note
 ) -> None:
     """T06: SIGSTOP for 20 seconds, longer than a heartbeat."""
-    await starts_while(here, world, note, "frozen", here.own.paused_broker, 20)
+    await starts_while(here, world, note, "frozen", here.own.paused_broker, 12 if SHORT else 20)
 
 
 async def test_t08_a_broker_that_cuts_off_whoever_keeps_a_message_too_long_starts_no_run_over(

@@ -13,11 +13,11 @@ from shared.contracts.commands import StartBulkOperationRun
 from shared.domain.runs import RunStatus
 from shared.messaging.publisher import ConfirmedPublisher
 from tests.support.builders import World
-from tests.support.chaos import PATIENCE, Arena, Note, storm, tell, until
+from tests.support.chaos import PATIENCE, SHORT, Arena, Note, storm, tell, until
 from tests.support.load import Manager, dice, managers
 
 pytestmark = [pytest.mark.failures, pytest.mark.timeout(1200)]
-RACES = 60
+RACES = 30 if SHORT else 60
 
 
 async def test_t32_fifty_starts_of_the_same_at_once_are_one_run(here: Arena, world: World, note: Note) -> None:

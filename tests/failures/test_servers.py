@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.builders import World
-from tests.support.chaos import Arena, Note, storm
+from tests.support.chaos import SHORT, Arena, Note, storm
 from tests.support.own_system import system_of_its_own
 
 pytestmark = [pytest.mark.failures, pytest.mark.timeout(1200)]
+KILLS = 2 if SHORT else 5
 RECOVERY = 60.0  # seconds until work goes on after a server is back
 
 
@@ -27,7 +28,7 @@ async def test_t04_a_broker_that_is_killed_five_times_loses_nothing(here: Arena,
     recoveries: list[float] = []
 
     async def kill_and_start(rng: random.Random) -> None:
-        for _ in range(5):
+        for _ in range(KILLS):
             await asyncio.sleep(rng.uniform(0.5, 2))
             await asyncio.to_thread(here.own.kill_broker)
             await asyncio.to_thread(here.own.start_broker)

@@ -8,12 +8,12 @@ import pytest
 from cli.models import Run
 from simulator.journal import GRAPH, MEMBER
 from tests.support.builders import World
-from tests.support.chaos import Arena, Note, tell
+from tests.support.chaos import SHORT, Arena, Note, tell
 from tests.support.load import Manager, dice, managers
 
 pytestmark = pytest.mark.timeout(1200)
 AMPLIFICATION = 1.2  # requests after a storm, per request that is needed
-REFUSALS = 12
+REFUSALS = 5 if SHORT else 12
 
 
 async def answers_lost(here: Arena, world: World, note: Note, seed: int, times: int) -> None:
