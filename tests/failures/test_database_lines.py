@@ -51,7 +51,7 @@ async def test_t14_commits_whose_answers_are_lost_are_not_done_twice(
 async def test_t13_a_worker_that_cannot_reach_the_database_stops_writing_within_its_lease(
     here: Arena, world: World, note: Note, seed: int
 ) -> None:
-    """T13: nothing is written after the lease, and the run comes to its end: by somebody else, unless the line heals."""
+    """T13: nothing is written after the lease, and somebody else ends the run, unless the line heals."""
     async with Wire(here.system.database_url).open() as wire, managers(here.system, world, 1, seed) as (journal, [who]):
         preview = await who.preview()
         await without_healthy_workers(here)
