@@ -27,7 +27,6 @@ from shared.persistence.maintenance import Bounds, SqlMaintenance
 from shared.persistence.outbox import OutboxHints, SqlOutboxSource
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.ports import OutboxRow
-from shared.runtime.clock import SystemClock
 
 START, RELAY, WORK, NOTIFY, SWEEP = "start", "relay", "work", "notify", "sweep"
 _SERVICE = "bench"
@@ -98,4 +97,4 @@ def _worker(engine: AsyncEngine, uow: SqlUnitOfWork) -> Engine:
         flush_time=_LONG,
         progress_every=_LONG,
     )
-    return Engine(uow, SqlLeaseKeeper(engine), works, settings, SystemClock())
+    return Engine(uow, SqlLeaseKeeper(engine), works, settings)

@@ -19,7 +19,7 @@ from shared.domain.runs import Counts, Lane, RunStatus, RunType, WaitReason
 
 
 class Clock(Protocol):
-    """The two clocks of a process. Leases use neither: they live by the database's clock."""
+    """The two clocks of a process. Leases, deadlines and waits use neither: they live by the database's clock."""
 
     def now(self) -> datetime:
         """Wall clock, with time zone UTC."""
@@ -154,6 +154,7 @@ class Lease:
     epoch: int
     ttl: timedelta
     trusted_until: float  # monotonic seconds of this process; past it, no side effect may start
+    granted_at: datetime  # by the database's clock
 
     @property
     def service(self) -> str:

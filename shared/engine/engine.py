@@ -6,7 +6,8 @@ the time: the next worker finds every fact in the rows.
 """
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
@@ -32,7 +33,7 @@ from shared.engine.guard import LeaseGuard, LeaseKeeper
 from shared.engine.settings import EngineSettings
 from shared.engine.slices import EngineUnitOfWork, RunSlice
 from shared.engine.work import EngineTransaction, Work
-from shared.ports import AuditEntry, Clock, Ending, Lease, Refusal, RunRecord
+from shared.ports import AuditEntry, Ending, Lease, Refusal, RunRecord
 from shared.runtime.failpoints import reached
 from shared.runtime.metrics import DUPLICATES, LEASES_LOST, RUN_SECONDS, RUNS_FINISHED, RUNS_STARTED, SLICE_SECONDS
 
@@ -50,14 +51,14 @@ class Engine:
         keeper: LeaseKeeper,
         works: Mapping[str, Work],
         settings: EngineSettings,
-        clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`works` maps operation names to what they bring."""
+        """`works` maps operation names to what they bring. No wall clock: every moment is the database's."""
         self._uow = uow
         self._keeper = keeper
         self._works = works
         self._settings = settings
-        self._clock = clock
+        self._monotonic = monotonic
         self._draining = False
 
     def drain(self) -> None:
@@ -104,11 +105,11 @@ class Engine:
             _log.warning("lease.lost", run_id=str(run.id), epoch=lease.epoch)
 
     async def _hold(self, lease: Lease, run: RunRecord, connection: TenantConnection, refusal: SafeCode | None) -> None:
-        ending = self._ending_before_work(run, refusal)
+        ending = self._ending_before_work(lease, run, refusal)
         if ending is not None:
             await self._finish(lease, ending)
             return
-        guard = LeaseGuard(self._keeper, lease, self._settings.renew_every, self._clock.monotonic)
+        guard = LeaseGuard(self._keeper, lease, self._settings.renew_every, self._monotonic)
         slice_ = RunSlice(
             run=run,
             connection=connection,
@@ -116,7 +117,7 @@ class Engine:
             guard=guard,
             uow=self._uow,
             settings=self._settings,
-            clock=self._clock,
+            monotonic=self._monotonic,
             is_draining=lambda: self._draining,
         )
         with first_error(), SLICE_SECONDS.labels(run.operation).time():
@@ -125,10 +126,10 @@ class Engine:
                 await self._work(slice_)
                 watch.cancel()
 
-    def _ending_before_work(self, run: RunRecord, refusal: SafeCode | None) -> Ending | None:
+    def _ending_before_work(self, lease: Lease, run: RunRecord, refusal: SafeCode | None) -> Ending | None:
         if run.abort_requested_at is not None:
             return Ending(RunStatus.ABORTED, SafeCode.RUN_ABORTED)
-        if run.deadline_at is not None and run.deadline_at <= self._clock.now():
+        if run.deadline_at is not None and run.deadline_at <= lease.granted_at:
             return _ended_early(run, SafeCode.RUN_DEADLINE_EXCEEDED)
         if refusal is not None:
             return _ended_early(run, refusal)
@@ -211,10 +212,7 @@ class Engine:
             await self._release(slice_, None, None)
 
     def _has_waited_too_long(self, slice_: RunSlice) -> bool:
-        started_at = slice_.run.started_at
-        if slice_.has_progressed or started_at is None:
-            return False
-        return self._clock.now() - started_at > self._settings.throttled_at_most
+        return not slice_.has_progressed and slice_.running_for > self._settings.throttled_at_most
 
     async def _conclude(self, slice_: RunSlice) -> None:
         work = self._works[slice_.run.operation]
@@ -240,7 +238,8 @@ class Engine:
             await tx.audit.add(_end_of(run))
             await self._give_turns(tx)
         RUNS_FINISHED.labels(run.operation, run.status.value).inc()
-        RUN_SECONDS.labels(run.operation).observe((self._clock.now() - run.created_at).total_seconds())
+        if run.finished_at is not None:
+            RUN_SECONDS.labels(run.operation).observe((run.finished_at - run.created_at).total_seconds())
         reached("after_finish")
 
     async def _release(

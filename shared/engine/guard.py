@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -37,6 +37,7 @@ class LeaseGuard:
         self._every = every.total_seconds()
         self._monotonic = monotonic
         self._trusted_until = lease.trusted_until
+        self._granted = monotonic()
         self._not_renewing = asyncio.Event()
         self._not_renewing.set()
 
@@ -44,6 +45,10 @@ class LeaseGuard:
         """Raise `LeaseLost` when no new side effect may start."""
         if self._monotonic() >= self._trusted_until:
             raise LeaseLost
+
+    def now(self) -> datetime:
+        """Return the database's time: as of the lease, plus what has passed here since."""
+        return self.lease.granted_at + timedelta(seconds=self._monotonic() - self._granted)
 
     def give_up(self) -> None:
         """Trust the lease no longer: a write of ours was fenced."""

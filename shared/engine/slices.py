@@ -27,7 +27,7 @@ from shared.engine.errors import first_error
 from shared.engine.guard import LeaseGuard
 from shared.engine.settings import EngineSettings
 from shared.engine.work import EngineTransaction, Unfinished, Work, WorkItem
-from shared.ports import Clock, Intent, Item, ItemResult, Lease, RunRecord
+from shared.ports import Intent, Item, ItemResult, Lease, RunRecord
 from shared.runtime.batching import Batcher
 from shared.runtime.failpoints import reached
 from shared.runtime.metrics import ITEM_ATTEMPTS, ITEMS, THROTTLED_SECONDS
@@ -55,7 +55,7 @@ class RunSlice:
         guard: LeaseGuard,
         uow: EngineUnitOfWork,
         settings: EngineSettings,
-        clock: Clock,
+        monotonic: Callable[[], float],
         is_draining: Callable[[], bool],
     ) -> None:
         """Work `run` under `guard.lease` until a limit of `settings`, a request to stop or the end."""
@@ -68,13 +68,13 @@ class RunSlice:
         self._guard = guard
         self._uow = uow
         self._settings = settings
-        self._clock = clock
+        self._monotonic = monotonic
         self._is_draining = is_draining
         self._results: list[ItemResult] = []
         self._has_results = asyncio.Event()
         self._flushing = asyncio.Lock()
         self._intents = Batcher[Intent, None](self._commit_intents, max_items=settings.flush_items, max_wait=0)
-        self._began = self._progressed = self._clock.monotonic()
+        self._began = self._progressed = monotonic()
 
     @property
     def lease(self) -> Lease:
@@ -92,7 +92,7 @@ class RunSlice:
             or self._guard.is_paused
             or self.is_overdue
             or self._is_draining()
-            or self._clock.monotonic() - self._began >= self._settings.slice_time.total_seconds()
+            or self._monotonic() - self._began >= self._settings.slice_time.total_seconds()
         )
 
     @property
@@ -102,8 +102,13 @@ class RunSlice:
 
     @property
     def is_overdue(self) -> bool:
-        """True once the run's deadline has passed."""
-        return self.run.deadline_at is not None and self.run.deadline_at <= self._clock.now()
+        """True once the run's deadline has passed, by the database's clock."""
+        return self.run.deadline_at is not None and self.run.deadline_at <= self._guard.now()
+
+    @property
+    def running_for(self) -> timedelta:
+        """Since the run began with its first item, by the database's clock."""
+        return self._guard.now() - self.run.started_at if self.run.started_at else timedelta()
 
     @property
     def has_progressed(self) -> bool:
@@ -226,7 +231,7 @@ class RunSlice:
         return [None] * len(intents)
 
     def _progress_is_due(self) -> bool:
-        now = self._clock.monotonic()
+        now = self._monotonic()
         if now - self._progressed < self._settings.progress_every.total_seconds():
             return False
         self._progressed = now

@@ -30,7 +30,6 @@ from shared.persistence.outbox import OutboxHints, SqlOutboxSource
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.persistence.vitals import SqlVitals
 from shared.runtime import logging
-from shared.runtime.clock import SystemClock
 from shared.runtime.failpoints import arm_from_environment
 from shared.runtime.settings import ConsumerSettings
 
@@ -106,7 +105,7 @@ def worker_application(
     items, leases, outbox = (create_engine(database_url, service=service, pool_size=size) for size in sizes)
     hints = OutboxHints()
     uow = SqlUnitOfWork(items, service=service, hints=hints)
-    engine = Engine(uow, SqlLeaseKeeper(leases), works(uow), _pace(service, settings), SystemClock())
+    engine = Engine(uow, SqlLeaseKeeper(leases), works(uow), _pace(service, settings))
     publisher = ConfirmedPublisher(amqp_url, service)
     relay = OutboxRelay(SqlOutboxSource(outbox, service, hints), publisher)
     intake = Intake(amqp_url, service, publisher)

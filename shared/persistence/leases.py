@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -80,9 +80,9 @@ class SqlLeases:
             return Refusal(refusal.value)
         if row[-2] is not None:  # somebody held it and never gave it back
             TAKEOVERS.labels("redelivered" if is_leased else "lapsed").inc()
-        record = await self._take(table, run_id, owner, wake_up_id, ttl)
-        lease = Lease(self._tenant_id, run_type, run_id, owner, record.lease_epoch, ttl, trusted_until(asked_at, ttl))
-        return lease, record
+        record, granted_at = await self._take(table, run_id, owner, wake_up_id, ttl)
+        trusted = trusted_until(asked_at, ttl)
+        return Lease(self._tenant_id, run_type, run_id, owner, record.lease_epoch, ttl, trusted, granted_at), record
 
     async def _may_not_start(self, values: Mapping[str, Any], limits: SlotLimits) -> WaitReason | None:
         await self._turns.lock()
@@ -100,7 +100,9 @@ class SqlLeases:
             .values(wait_reason=reason.value, wait_until=None, woken_at=_NOW, turn_until=None, **lease_columns())
         )
 
-    async def _take(self, table: RunTable, run_id: UUID, owner: str, wake_up_id: UUID, ttl: timedelta) -> RunRecord:
+    async def _take(
+        self, table: RunTable, run_id: UUID, owner: str, wake_up_id: UUID, ttl: timedelta
+    ) -> tuple[RunRecord, datetime]:
         runs = table.runs.c
         statement = (
             update(table.runs)
@@ -115,10 +117,10 @@ class SqlLeases:
                 wait_reason=None,
                 wait_until=None,
             )
-            .returning(*table.columns(with_item_ids=False))
+            .returning(*table.columns(with_item_ids=False), _NOW.label("granted_at"))
         )
         row = (await self._connection.execute(statement)).mappings().one()
-        return run_record(table, dict(row))
+        return run_record(table, dict(row)), row["granted_at"]
 
     def _is(self, table: RunTable, run_id: UUID) -> ColumnElement[bool]:
         return and_(table.runs.c.tenant_id == self._tenant_id, table.runs.c.id == run_id)

@@ -1,4 +1,4 @@
-"""T24: workers whose clocks are hours off, or too fast."""
+"""T24: workers whose clocks are hours off, or too fast, take no lease too early and end no run before its deadline."""
 
 import asyncio
 import random
@@ -13,6 +13,10 @@ from tests.support.chaos import Arena, Note, storm
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 CLOCKS = ("+2h", "-2h", "+0 x1.2")
 SETTINGS = {"WORKER_LEASE_SECONDS": "10", "WORKER_CALL_SECONDS": "1.9"}  # no lease lapses on a machine that is busy
+SECONDS = 8  # of work
+DUE_IN_AN_HOUR = (
+    "UPDATE {} SET deadline_at = now() + interval '1 hour' WHERE status IN ('queued', 'running') RETURNING 1"
+)
 
 pytestmark = [
     pytest.mark.failures,
@@ -21,10 +25,10 @@ pytestmark = [
 ]
 
 
-async def test_t24_workers_whose_clocks_are_hours_off_or_too_fast_take_no_lease_too_early(
+async def test_t24_workers_whose_clocks_are_hours_off_or_too_fast_take_no_lease_and_end_no_run_too_early(
     here: Arena, world: World, note: Note
 ) -> None:
-    """T24: leases go by the database's clock, so that nobody is followed while he works."""
+    """T24: leases and deadlines go by the database's clock. Nobody is followed while at work; every run ends well."""
     healthy = here.fleet.of("restore-worker")
     for number, clock in enumerate(CLOCKS):
         folder = here.fleet.folder / f"clock-{number}"
@@ -36,7 +40,10 @@ async def test_t24_workers_whose_clocks_are_hours_off_or_too_fast_take_no_lease_
         await asyncio.to_thread(here.fleet.end, one.pid)
 
     async def let_them_work(_: random.Random) -> None:
-        await asyncio.sleep(8)
+        for _ in range(SECONDS * 2):
+            for table in ("restore_runs", "bulk_operation_runs"):
+                await world.rows(DUE_IN_AN_HOUR.format(table))
+            await asyncio.sleep(0.5)
 
     report = await storm(here, world, note, 24, let_them_work)
 

@@ -14,7 +14,6 @@ from shared.engine.engine import Engine
 from shared.engine.settings import EngineSettings
 from shared.persistence.archives import archive_content
 from shared.ports import BackupItem, PolicyRecord, RunRecord
-from shared.runtime.clock import SystemClock
 from tests.support.engine_lab import Lab, lab
 from tests.support.fake_tenant import FakeTenant
 
@@ -29,7 +28,7 @@ class BulkLab:
         self.tenant = FakeTenant()
         works = bulk_works(world.uow, connectors or self.tenant, **options)
         settings = EngineSettings(owner="bulk:test", retry=AT_ONCE)
-        self.engine = Engine(world.uow, world.keeper, works, settings, SystemClock())
+        self.engine = Engine(world.uow, world.keeper, works, settings)
 
     async def run(self, operation: str, **values: Any) -> RunRecord:
         """Start a run and wake a worker until it is over."""

@@ -28,7 +28,6 @@ from shared.persistence.outbox import OutboxHints, SqlOutboxSource
 from shared.persistence.unit_of_work import SqlTransaction, SqlUnitOfWork
 from shared.ports import RunRecord
 from shared.runtime import failpoints
-from shared.runtime.clock import SystemClock
 from tests.support.engine_lab import Lab
 from tests.support.fake_writable_tenant import FakeTenant, Fault, lost_after, lost_before, raising
 from tests.support.restore_lab import AT_ONCE, RestoreLab, a_policy
@@ -102,7 +101,6 @@ class CoreSim:
             EngineSettings(
                 owner=f"{name}:{uuid4().hex[:6]}", retry=AT_ONCE, slice_items=3, flush_items=2, concurrency=2
             ),
-            SystemClock(),
         )
 
     async def set_up(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -21,8 +22,7 @@ from shared.persistence.database import create_engine
 from shared.persistence.leases import SqlLeaseKeeper
 from shared.persistence.tables import tenants
 from shared.persistence.unit_of_work import SqlUnitOfWork
-from shared.ports import Clock, Item, ItemResult, NewItem, NewRun, RunRecord
-from shared.runtime.clock import SystemClock
+from shared.ports import Item, ItemResult, NewItem, NewRun, RunRecord
 from shared.runtime.ids import new_id
 
 OPERATION = "policy.sync"
@@ -92,10 +92,12 @@ class Lab:
             )
         return tenant_id
 
-    def worker(self, work: ToyWork, name: str = "w", *, clock: Clock | None = None, **settings: Any) -> Engine:
+    def worker(
+        self, work: ToyWork, name: str = "w", *, monotonic: Callable[[], float] = time.monotonic, **settings: Any
+    ) -> Engine:
         owner = f"{name}:{os.getpid()}:{uuid4().hex[:6]}"
         pace = EngineSettings(owner=owner, **settings)
-        return Engine(self.uow, self.keeper, {OPERATION: work}, pace, clock or SystemClock())
+        return Engine(self.uow, self.keeper, {OPERATION: work}, pace, monotonic)
 
     async def add_run(self, **values: Any) -> RunRecord:
         fields: dict[str, Any] = {

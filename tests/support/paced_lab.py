@@ -27,7 +27,6 @@ from shared.engine.settings import EngineSettings
 from shared.persistence.imports import import_backup_set
 from shared.persistence.tables import tenants
 from shared.ports import NewRun, RunRecord
-from shared.runtime.clock import SystemClock
 from shared.runtime.ids import new_id
 from simulator.clock import SystemClock as SimulatorClock
 from simulator.journal import GRAPH, Entry
@@ -65,7 +64,7 @@ class PacedWorker:
         slice_time = timedelta(minutes=2)
         settings = EngineSettings(owner=f"{name}:{uuid4().hex[:6]}", retry=RetryPolicy(), slice_time=slice_time)
         self._world = world
-        self._engine = Engine(world.uow, world.keeper, works, settings, SystemClock())
+        self._engine = Engine(world.uow, world.keeper, works, settings)
 
     async def finish(self, run: RunRecord, *, within: float = 110.0) -> RunRecord:
         """Work the run to its end, waiting as long as it says it waits."""

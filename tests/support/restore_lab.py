@@ -22,7 +22,6 @@ from shared.engine.settings import EngineSettings
 from shared.persistence.snapshots import Snapshot
 from shared.persistence.tables import restore_run_items
 from shared.ports import NewBackupItem, NewRun, RunRecord
-from shared.runtime.clock import SystemClock
 from shared.runtime.ids import new_id
 from tests.support.engine_lab import Lab
 from tests.support.fake_writable_tenant import FakeConnectors, FakeTenant
@@ -134,7 +133,6 @@ class RestoreLab:
             self.lab.keeper,
             restore_works(self.lab.uow, self.connectors, intent_grace=self.grace),
             EngineSettings(owner=f"w:{uuid4().hex[:6]}", retry=AT_ONCE, **settings),
-            SystemClock(),
         )
         wake_up = WakeUp(tenant_id=run.tenant_id, run_type=run.run_type, run_id=run.id, lane=run.lane)
         await engine.wake(wake_up, message_id=message_id or new_id(), redelivered=redelivered)

@@ -347,17 +347,17 @@ async def test_a_pause_is_heard_with_the_next_commit_of_outcomes(world: Lab) -> 
     assert sorted(work.attempts) == list(range(50))
 
 
-class HandSetClock:
-    """Stands still but for the test."""
+class Stopwatch:
+    """Seconds that never jump back, and ahead only when the test says so."""
 
     def __init__(self) -> None:
-        self.wall = datetime.now(UTC)
+        self.skipped = timedelta()
 
-    def now(self) -> datetime:
-        return self.wall
+    def __call__(self) -> float:
+        return time.monotonic() + self.skipped.total_seconds()
 
-    def monotonic(self) -> float:
-        return time.monotonic()
+
+NO_OTHER_LIMIT = {"lease_ttl": timedelta(days=1), "slice_time": timedelta(days=1)}
 
 
 @pytest.mark.parametrize(("done", "status"), [(2, RunStatus.PARTIAL), (0, RunStatus.FAILED)])
@@ -365,17 +365,17 @@ async def test_a_deadline_that_passes_ends_the_run_before_the_next_item(
     world: Lab, done: int, status: RunStatus
 ) -> None:
     """No item begins after it; what was done stays done and counted."""
-    clock = HandSetClock()
+    stopwatch = Stopwatch()
 
     async def late(item: Item) -> ItemResult:
         if item.ordinal == done:
-            clock.wall += timedelta(hours=2)
+            stopwatch.skipped += timedelta(hours=2)
             return ItemResult(item.ordinal, Outcome.FAILED, SafeCode.GRAPH_BAD_REQUEST)
         return await captured(item)
 
     work = ToyWork(200, late)
-    run = await world.add_run(deadline_at=clock.wall + timedelta(hours=1))
-    await world.wake(world.worker(work, clock=clock, **NEVER_RENEWS), run)
+    run = await world.add_run(deadline_at=datetime.now(UTC) + timedelta(hours=1))
+    await world.wake(world.worker(work, monotonic=stopwatch, **(NEVER_RENEWS | NO_OTHER_LIMIT)), run)
 
     ended = await world.get(run)
     assert (ended.status, ended.error_code) == (status, SafeCode.RUN_DEADLINE_EXCEEDED)
@@ -384,14 +384,14 @@ async def test_a_deadline_that_passes_ends_the_run_before_the_next_item(
 
 
 async def test_a_run_whose_last_item_ended_after_its_deadline_has_succeeded(world: Lab) -> None:
-    clock = HandSetClock()
+    stopwatch = Stopwatch()
 
     async def late(item: Item) -> ItemResult:
-        clock.wall += timedelta(hours=2)
+        stopwatch.skipped += timedelta(hours=2)
         return await captured(item)
 
-    run = await world.add_run(deadline_at=clock.wall + timedelta(hours=1))
-    await world.wake(world.worker(ToyWork(1, late), clock=clock), run)
+    run = await world.add_run(deadline_at=datetime.now(UTC) + timedelta(hours=1))
+    await world.wake(world.worker(ToyWork(1, late), monotonic=stopwatch, **NO_OTHER_LIMIT), run)
 
     assert (await world.get(run)).status is RunStatus.SUCCEEDED
 

@@ -1,27 +1,14 @@
 """A run whose tenant refuses everything does not wait for ever."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from shared.domain.errors import SafeCode, ThrottledError, TransientError
 from shared.domain.items import Outcome
 from shared.domain.runs import RunStatus, WaitReason
-from shared.engine.engine import Engine
-from shared.engine.settings import EngineSettings
 from shared.ports import Item, ItemResult
-from shared.runtime.clock import SystemClock
-from tests.support.engine_lab import OPERATION, Lab, ToyWork, captured, lab
-
-LATER = timedelta(hours=49)
-
-
-class LateClock(SystemClock):
-    """The wall clock of two days from now."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + LATER
+from tests.support.engine_lab import Lab, ToyWork, captured, lab
 
 
 @pytest.fixture
@@ -30,9 +17,9 @@ async def world(database_url: str) -> AsyncIterator[Lab]:
         yield opened
 
 
-def late_worker(world: Lab, work: ToyWork) -> Engine:
-    settings = EngineSettings(owner="w:late", concurrency=1)
-    return Engine(world.uow, world.keeper, {OPERATION: work}, settings, LateClock())
+async def two_days_later(world: Lab) -> None:
+    """Every run began two days and an hour earlier, by the database's clock."""
+    await world.rows("UPDATE bulk_operation_runs SET started_at = started_at - interval '49 hours' RETURNING 1")
 
 
 async def refused(item: Item) -> ItemResult:
@@ -46,7 +33,8 @@ async def test_a_run_that_comes_to_nothing_for_two_days_ends_with_the_cause(worl
     waiting = await world.get(run)
     assert (waiting.status, waiting.wait_reason) == (RunStatus.RUNNING, WaitReason.THROTTLED)
 
-    await world.wake(late_worker(world, work), run)
+    await two_days_later(world)
+    await world.wake(world.worker(work, concurrency=1), run)
 
     ended = await world.get(run)
     assert (ended.status, ended.error_code) == (RunStatus.FAILED, SafeCode.GRAPH_THROTTLED)
@@ -87,7 +75,8 @@ async def test_a_run_whose_listing_is_throttled_for_two_days_ends_with_the_cause
     run = await world.add_run()
     await world.wake(world.worker(work), run)
 
-    await world.wake(late_worker(world, work), run)
+    await two_days_later(world)
+    await world.wake(world.worker(work, concurrency=1), run)
 
     ended = await world.get(run)
     assert (ended.status, ended.error_code) == (RunStatus.FAILED, SafeCode.GRAPH_THROTTLED)
@@ -100,9 +89,10 @@ async def test_a_run_that_gets_on_may_wait_as_often_as_it_must(world: Lab) -> No
     run = await world.add_run()
     await world.wake(world.worker(ToyWork(3, refused), concurrency=1), run)
 
-    await world.wake(late_worker(world, ToyWork(3, every_other)), run)
+    await two_days_later(world)
+    await world.wake(world.worker(ToyWork(3, every_other), concurrency=1), run)
 
     assert (await world.get(run)).status is RunStatus.RUNNING
     await world.rows("UPDATE bulk_operation_run_items SET not_before = NULL RETURNING 1")
-    await world.wake(late_worker(world, ToyWork(3, captured)), run)
+    await world.wake(world.worker(ToyWork(3, captured), concurrency=1), run)
     assert (await world.get(run)).status is RunStatus.SUCCEEDED

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -14,6 +14,7 @@ from shared.runtime.ids import new_id
 
 TTL = timedelta(seconds=30)
 NO_PAUSE = timedelta()
+GRANTED = datetime(2031, 3, 4, 5, 6, 7, tzinfo=UTC)
 
 
 class Keeper:
@@ -29,7 +30,7 @@ class Keeper:
 
 
 def a_lease(trusted_until: float) -> Lease:
-    return Lease(new_id(), RunType.BULK, new_id(), "worker", 1, TTL, trusted_until)
+    return Lease(new_id(), RunType.BULK, new_id(), "worker", 1, TTL, trusted_until, GRANTED)
 
 
 def guard(keeper: Keeper, *, trusted_until: float = 24.0, now: Callable[[], float] = lambda: 0.0) -> LeaseGuard:
@@ -45,6 +46,15 @@ def test_nothing_may_start_once_the_lease_is_no_longer_trusted() -> None:
 
     with pytest.raises(LeaseLost):
         watched.check()
+
+
+def test_the_time_is_the_databases_as_of_the_lease_and_what_has_passed_here_since() -> None:
+    time = 7.0
+    watched = guard(Keeper(lambda _: None), now=lambda: time)
+
+    time += 5
+
+    assert watched.now() == GRANTED + timedelta(seconds=5)
 
 
 async def test_a_lease_of_another_worker_ends_the_watch() -> None:
