@@ -111,6 +111,11 @@ class Intake:
             return False
         return bool(self.broker.subscribers) and all(_is_consuming(s) for s in self.broker.subscribers)
 
+    @property
+    def has_consumed(self) -> bool:
+        """Tell whether the broker gave every subscriber a consumer once, whatever became of them."""
+        return bool(self.broker.subscribers) and all(_tag_of(s) is not None for s in self.broker.subscribers)
+
     async def is_broker_there(self) -> bool:
         """Tell whether a fresh connection can be made: then the old one has no excuse."""
         try:
@@ -131,7 +136,7 @@ class Intake:
         back with one delivery more on its count.
         """
         for subscriber in self.broker.subscribers:
-            queue, tag = getattr(subscriber, "_queue_obj", None), getattr(subscriber, "_consumer_tag", None)
+            queue, tag = getattr(subscriber, "_queue_obj", None), _tag_of(subscriber)
             if queue is not None and tag is not None and not queue.channel.is_closed:
                 await queue.cancel(tag)
         await self.broker.stop()
@@ -205,8 +210,12 @@ class Intake:
         return {REASON: code.value, FAILED_AT: datetime.now(UTC).isoformat(timespec="seconds")}
 
 
+def _tag_of(subscriber: object) -> str | None:
+    return getattr(subscriber, "_consumer_tag", None)
+
+
 def _is_consuming(subscriber: object) -> bool:
     """Ask the channel that is open now: FastStream and aio-pika remember the tag they were given, whatever happened."""
-    queue, tag = getattr(subscriber, "_queue_obj", None), getattr(subscriber, "_consumer_tag", None)
+    queue, tag = getattr(subscriber, "_queue_obj", None), _tag_of(subscriber)
     underlay = getattr(getattr(queue, "channel", None), "_channel", None)
     return underlay is not None and not underlay.channel.is_closed and tag in underlay.channel.consumers

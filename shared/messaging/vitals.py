@@ -85,11 +85,11 @@ class ProcessVitals:
         """
         limit = patience.total_seconds()
         pause = min(_LOOK_EVERY, limit / 4)
-        had_them, gone_for = False, 0.0
+        gone_for = 0.0
         while True:
             if self._intake.is_consuming:
-                had_them, gone_for = True, 0.0
-            elif had_them:
+                gone_for = 0.0
+            elif self._intake.has_consumed:
                 gone_for += pause
             if gone_for >= limit:
                 if await self._intake.is_broker_there() and not self._intake.is_consuming:

@@ -19,7 +19,6 @@ from shared.engine.guard import LeaseGuard
 from shared.engine.settings import EngineSettings
 from shared.engine.slices import RunSlice
 from shared.ports import Intent, Item, ItemResult, Lease, NewItem, RunRecord, SlotLimits
-from shared.runtime.clock import SystemClock
 from shared.runtime.ids import new_id
 from shared.runtime.metrics import REGISTRY
 from tests.support.engine_lab import SHORT, Lab, ToyWork, lab
@@ -236,7 +235,7 @@ async def test_a_worker_that_was_frozen_while_it_committed_an_intent_does_not_se
         guard=LeaseGuard(world.keeper, lease, SHORT, lambda: frozen.now),
         uow=frozen,
         settings=EngineSettings(owner="frozen:1"),
-        clock=SystemClock(),
+        monotonic=lambda: frozen.now,
         is_draining=lambda: False,
     )
 

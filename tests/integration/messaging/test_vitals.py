@@ -107,6 +107,15 @@ async def test_a_process_ends_when_its_consumers_stay_away_though_the_broker_ans
         await asyncio.wait_for(watching, PATIENCE)
 
 
+async def test_consumers_that_were_lost_before_the_first_look_are_missed_too(
+    rabbit: Rabbit, intake: Intake, vitals: ProcessVitals
+) -> None:
+    await delete_the_queue(rabbit, intake)
+
+    with pytest.raises(ConsumersLost):
+        await asyncio.wait_for(vitals.watch_consumers(SHORT), PATIENCE)
+
+
 async def test_a_process_waits_while_the_broker_itself_is_away(
     proxy: Proxy, intake: Intake, vitals: ProcessVitals
 ) -> None:
