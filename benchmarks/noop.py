@@ -7,7 +7,7 @@ from typing import Any
 
 from services.bulk_worker.operations.export import ExportPolicies
 from shared.domain.items import Outcome
-from shared.engine.work import Slice, WorkItem
+from shared.engine.work import Slice, WorkItem, outcomes_and_failures
 from shared.ports import Item, ItemResult
 
 OPERATION = "policy.export"  # selects policies by id or by rule, and any number of its runs may be active
@@ -18,6 +18,8 @@ class NoOp(ExportPolicies):
 
     The run's name is the number of milliseconds that a simulated call to the tenant's system takes for each item.
     """
+
+    has_conclusion = False
 
     @asynccontextmanager
     async def open(self, slice_: Slice, items: Sequence[Item]) -> AsyncIterator[WorkItem]:
@@ -31,12 +33,6 @@ class NoOp(ExportPolicies):
 
         yield work
 
-    async def conclude(self, slice_: Slice) -> None:
-        """Nothing precedes the end."""
-
     async def summary(self, tx: Any, slice_: Slice) -> Mapping[str, Any]:
         """Count the items by outcome, as every bulk operation does."""
-        return {
-            "outcomes": dict(await tx.ledger.outcomes(slice_.lease)),
-            "failures": await tx.ledger.failures(slice_.lease),
-        }
+        return await outcomes_and_failures(tx, slice_)

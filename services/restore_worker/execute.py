@@ -20,7 +20,7 @@ from shared.domain.items import ItemState, Outcome
 from shared.domain.plans import PlanAction, Step
 from shared.domain.retry import RetryPolicy
 from shared.domain.runs import RunStatus
-from shared.engine.work import Slice, WorkItem
+from shared.engine.work import Slice, WorkItem, outcomes_and_failures
 from shared.ports import Item, ItemResult
 
 INTENT_GRACE = timedelta(seconds=30)  # more than a call may last: until then, a lost one may still be on its way
@@ -29,6 +29,8 @@ _PREVIEWED = frozenset({RunStatus.SUCCEEDED, RunStatus.PARTIAL})
 
 class RestoreExecution:
     """Implements `Work`."""
+
+    has_conclusion = False
 
     def __init__(
         self,
@@ -92,10 +94,7 @@ class RestoreExecution:
 
     async def summary(self, tx: RestoreTransaction, slice_: Slice) -> Mapping[str, Any]:
         """Count the outcomes and name the first failures."""
-        return {
-            "outcomes": dict(await tx.ledger.outcomes(slice_.lease)),
-            "failures": await tx.ledger.failures(slice_.lease),
-        }
+        return await outcomes_and_failures(tx, slice_)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ class Readers(Protocol):
 class RestorePreview:
     """Implements `Work`. Every item ends `planned` with its plan entry."""
 
+    has_conclusion = False
+
     def __init__(self, uow: RestoreUnitOfWork, readers: Readers) -> None:
         """Take what opens transactions and tenants."""
         self._uow = uow

@@ -92,33 +92,35 @@ class Engine:
                 return
             lease, run = acquired
             authority = await tx.authority.of(run)
+            ending = self._ending_before_work(lease, run, authority.refusal)
+            starts = ending is None and run.status is RunStatus.QUEUED
+            if starts:
+                run = await tx.ledger.start(lease)
+                await tx.outbox.announce(run, EventKind.STATUS)
+        if starts:
+            RUNS_STARTED.labels(run.operation).inc()
         reached("after_acquire")
         try:
-            connection = replace(
-                authority.connection,
-                call_limit=self._settings.call_limit.total_seconds(),
-                holder=holder_of(run.id, lease.epoch),
-            )
-            await self._hold(lease, run, connection, authority.refusal)
+            if ending is not None:
+                await self._finish(lease, ending)
+            else:
+                await self._hold(lease, run, authority.connection)
         except LeaseLost:
             LEASES_LOST.labels(lease.service).inc()
             _log.warning("lease.lost", run_id=str(run.id), epoch=lease.epoch)
 
-    async def _hold(self, lease: Lease, run: RunRecord, connection: TenantConnection, refusal: SafeCode | None) -> None:
-        ending = self._ending_before_work(lease, run, refusal)
-        if ending is not None:
-            await self._finish(lease, ending)
-            return
+    async def _hold(self, lease: Lease, run: RunRecord, connection: TenantConnection) -> None:
+        call_limit, holder = self._settings.call_limit.total_seconds(), holder_of(run.id, lease.epoch)
         guard = LeaseGuard(self._keeper, lease, self._settings.renew_every, self._monotonic)
         slice_ = RunSlice(
             run=run,
-            connection=connection,
+            connection=replace(connection, call_limit=call_limit, holder=holder),
             work=self._works[run.operation],
             guard=guard,
             uow=self._uow,
             settings=self._settings,
-            monotonic=self._monotonic,
             is_draining=lambda: self._draining,
+            end=self._end_well,
         )
         with first_error(), SLICE_SECONDS.labels(run.operation).time():
             async with asyncio.TaskGroup() as group:
@@ -138,20 +140,15 @@ class Engine:
         return None
 
     async def _work(self, slice_: RunSlice) -> None:
-        if slice_.run.status is RunStatus.QUEUED:
-            await self._start(slice_)
         if slice_.run.expanded_at is None and not await self._expand(slice_):
             return
         if not slice_.run.counts.is_complete:
             await self._work_open_items(slice_)
-        await self._settle(slice_)
-
-    async def _start(self, slice_: RunSlice) -> None:
-        async with self._uow.begin(slice_.run.tenant_id) as tx:
-            slice_.run = await tx.ledger.start(slice_.lease)
-            await tx.outbox.announce(slice_.run, EventKind.STATUS)
-        RUNS_STARTED.labels(slice_.run.operation).inc()
-        reached("after_start")
+        if slice_.has_ended:
+            self._count_end(slice_.run)
+            reached("after_finish")
+        else:
+            await self._settle(slice_)
 
     async def _expand(self, slice_: RunSlice) -> bool:
         """Make the item rows; False when the run ended or waits instead."""
@@ -159,10 +156,10 @@ class Engine:
         try:
             await work.prepare(slice_)
             async with self._uow.begin(slice_.run.tenant_id) as tx:
-                await tx.ledger.fence(slice_.lease)
                 if not await tx.retries.expand(slice_.lease, slice_.run):
                     await work.expand(tx, slice_)
                 slice_.run = await tx.ledger.expanded(slice_.lease)
+                slice_.page = await tx.ledger.open_items(slice_.lease, limit=self._page_of(slice_, 0))
             reached("after_expand")
         except TransientError as error:
             await self._put_off(slice_, error)
@@ -186,13 +183,18 @@ class Engine:
 
     async def _work_open_items(self, slice_: RunSlice) -> None:
         taken = 0
-        while taken < self._settings.slice_items and not slice_.must_stop:
-            async with self._uow.begin(slice_.run.tenant_id) as tx:
-                items = await tx.ledger.open_items(slice_.lease, limit=self._settings.slice_items - taken)
+        while taken < self._settings.slice_items and not (slice_.must_stop or slice_.has_ended):
+            items, slice_.page = slice_.page, None
+            if items is None:
+                async with self._uow.begin(slice_.run.tenant_id) as tx:
+                    items = await tx.ledger.open_items(slice_.lease, limit=self._page_of(slice_, taken))
             if not items:
                 return
             taken += len(items)
             await slice_.work_items(items)
+
+    def _page_of(self, slice_: RunSlice, taken: int) -> int:
+        return min(slice_.page_size, self._settings.slice_items - taken)
 
     async def _settle(self, slice_: RunSlice) -> None:
         run = slice_.run
@@ -227,20 +229,35 @@ class Engine:
         await self._finish(slice_.lease, Ending(final_status(slice_.run.counts)), slice_)
 
     async def _finish(self, lease: Lease, ending: Ending, slice_: RunSlice | None = None) -> None:
-        reached("before_finish")
         async with self._uow.begin(lease.tenant_id) as tx:
+            run = await tx.ledger.fence(lease)
             if slice_ is not None:
-                await tx.ledger.fence(lease)
-                summary = await self._works[slice_.run.operation].summary(tx, slice_)
-                ending = Ending(ending.status, ending.code, ending.context, summary)
-            run = await tx.ledger.finish(lease, ending)
-            await tx.outbox.announce(run, EventKind.STATUS)
-            await tx.audit.add(_end_of(run))
-            await self._give_turns(tx)
+                ending = await self._summed_up(tx, slice_, ending)
+            run = await self._end(tx, lease, ending, run)
+        self._count_end(run)
+        reached("after_finish")
+
+    async def _end_well(self, tx: EngineTransaction, slice_: RunSlice) -> RunRecord:
+        """End a run whose last items are settled in this very transaction."""
+        ending = await self._summed_up(tx, slice_, Ending(final_status(slice_.run.counts)))
+        return await self._end(tx, slice_.lease, ending, slice_.run)
+
+    async def _summed_up(self, tx: EngineTransaction, slice_: RunSlice, ending: Ending) -> Ending:
+        return replace(ending, summary=await self._works[slice_.run.operation].summary(tx, slice_))
+
+    async def _end(self, tx: EngineTransaction, lease: Lease, ending: Ending, run: RunRecord) -> RunRecord:
+        """End `run`, whose row this transaction has locked; tell everybody."""
+        reached("before_finish")
+        ended: RunRecord = await tx.ledger.finish(lease, ending, run)
+        await tx.outbox.announce(ended, EventKind.STATUS)
+        await tx.audit.add(_end_of(ended))
+        await self._give_turns(tx)
+        return ended
+
+    def _count_end(self, run: RunRecord) -> None:
         RUNS_FINISHED.labels(run.operation, run.status.value).inc()
         if run.finished_at is not None:
             RUN_SECONDS.labels(run.operation).observe((run.finished_at - run.created_at).total_seconds())
-        reached("after_finish")
 
     async def _release(
         self, slice_: RunSlice, reason: WaitReason | None, wait: timedelta | None, *, is_attempt: bool = True

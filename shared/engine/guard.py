@@ -13,6 +13,7 @@ from shared.ports import Lease, Renewal
 
 _log = structlog.get_logger(__name__)
 _RETRY_SHARE = 0.1  # of the renewal interval: how soon a failed renewal is tried again
+_BREATH = 0.002  # seconds that items which never wait may keep everybody else waiting
 
 
 class LeaseKeeper(Protocol):
@@ -35,35 +36,43 @@ class LeaseGuard:
         self.is_paused = False
         self._keeper = keeper
         self._every = every.total_seconds()
-        self._monotonic = monotonic
+        self.monotonic = monotonic
         self._trusted_until = lease.trusted_until
         self._granted = monotonic()
+        self._is_over = False
         self._not_renewing = asyncio.Event()
         self._not_renewing.set()
+        self._breathed = time.monotonic()  # the real time: it is the event loop that must breathe
 
     def check(self) -> None:
         """Raise `LeaseLost` when no new side effect may start."""
-        if self._monotonic() >= self._trusted_until:
+        if self.monotonic() >= self._trusted_until:
             raise LeaseLost
 
     def now(self) -> datetime:
         """Return the database's time: as of the lease, plus what has passed here since."""
-        return self.lease.granted_at + timedelta(seconds=self._monotonic() - self._granted)
+        return self.lease.granted_at + timedelta(seconds=self.monotonic() - self._granted)
+
+    def rest(self) -> None:
+        """Miss the lease no more: its run has ended, or others may have it."""
+        self._is_over = True
 
     def give_up(self) -> None:
         """Trust the lease no longer: a write of ours was fenced."""
-        self._trusted_until = self._monotonic()
+        self._trusted_until = self.monotonic()
 
     async def breathe(self) -> None:
         """Let a renewal that is due go first. Called between items: those that never wait would starve it."""
-        await asyncio.sleep(0)
+        if time.monotonic() - self._breathed >= _BREATH:
+            await asyncio.sleep(0)
+            self._breathed = time.monotonic()
         await self._not_renewing.wait()
 
     async def watch(self) -> None:
         """Renew for ever; raise `LeaseLost` when another worker took the run or renewing failed for too long."""
         pause = self._every
         while True:
-            await asyncio.sleep(min(pause, max(0.0, self._trusted_until - self._monotonic())))
+            await asyncio.sleep(min(pause, max(0.0, self._trusted_until - self.monotonic())))
             self._not_renewing.clear()
             try:
                 pause = await self._renew()
@@ -71,7 +80,7 @@ class LeaseGuard:
                 self._not_renewing.set()
 
     async def _renew(self) -> float:
-        remaining = self._trusted_until - self._monotonic()
+        remaining = self._trusted_until - self.monotonic()
         try:
             async with asyncio.timeout(max(remaining, 0.001)):
                 renewed = await self._keeper.renew(self.lease)
@@ -80,6 +89,8 @@ class LeaseGuard:
             self.check()
             return self._every * _RETRY_SHARE
         if renewed is None:
+            if self._is_over:
+                return self._every
             raise LeaseLost
         self._trusted_until = renewed.trusted_until
         self.abort_requested, self.is_paused = renewed.abort_requested, renewed.is_paused

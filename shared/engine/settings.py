@@ -14,10 +14,13 @@ class EngineSettings:
     owner: str  # unique per process start
     lease_ttl: timedelta = timedelta(seconds=30)
     call_limit: timedelta = timedelta(seconds=18)  # of one call to a tenant's system
-    slice_items: int = 500
+    slice_items: int = 20_000
+    page_items: int = 500  # read at a time, twice as many after each page that was quick
+    page_items_at_most: int = 4_000
+    page_is_quick: timedelta = timedelta(milliseconds=250)
     slice_time: timedelta = timedelta(seconds=20)
     concurrency: int = 4  # items of one run at a time
-    flush_items: int = 500
+    flush_items: int = 1_000
     flush_time: timedelta = timedelta(milliseconds=200)  # outcomes wait at most this long for their commit
     progress_every: timedelta = timedelta(seconds=1)
     max_pickups: int = 20  # of a run whose items could not even be listed; those that were throttled do not count

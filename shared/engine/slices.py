@@ -2,8 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
@@ -43,6 +44,9 @@ class EngineUnitOfWork(Protocol):
         ...
 
 
+End = Callable[[EngineTransaction, "RunSlice"], Awaitable[RunRecord]]
+
+
 class RunSlice:
     """What an operation sees of the engine (`shared.engine.work.Slice`), and how its items are driven."""
 
@@ -55,8 +59,8 @@ class RunSlice:
         guard: LeaseGuard,
         uow: EngineUnitOfWork,
         settings: EngineSettings,
-        monotonic: Callable[[], float],
         is_draining: Callable[[], bool],
+        end: End,
     ) -> None:
         """Work `run` under `guard.lease` until a limit of `settings`, a request to stop or the end."""
         self.run = run
@@ -68,13 +72,17 @@ class RunSlice:
         self._guard = guard
         self._uow = uow
         self._settings = settings
-        self._monotonic = monotonic
+        self._monotonic = guard.monotonic
         self._is_draining = is_draining
+        self._end = end
+        self.has_ended = False  # the run's end was committed with its last outcomes
+        self.page: Sequence[Item] | None = None  # read already, to be worked first
+        self.page_size = settings.page_items
         self._results: list[ItemResult] = []
-        self._has_results = asyncio.Event()
+        self._has_results, self._is_full = asyncio.Event(), asyncio.Event()
         self._flushing = asyncio.Lock()
         self._intents = Batcher[Intent, None](self._commit_intents, max_items=settings.flush_items, max_wait=0)
-        self._began = self._progressed = monotonic()
+        self._began = self._progressed = self._monotonic()
 
     @property
     def lease(self) -> Lease:
@@ -129,7 +137,7 @@ class RunSlice:
 
     async def work_items(self, items: Sequence[Item]) -> None:
         """Work `items`, some at a time; every outcome is committed when this returns. Raises `LeaseLost`."""
-        remaining = iter(items)
+        began, remaining = self._monotonic(), iter(items)
         flusher = asyncio.create_task(self._flush_regularly())
         try:
             with first_error():
@@ -140,6 +148,8 @@ class RunSlice:
             flusher.cancel()
             await asyncio.wait([flusher])
         await self.flush()
+        if self._monotonic() - began < self._settings.page_is_quick.total_seconds():
+            self.page_size = min(2 * self.page_size, self._settings.page_items_at_most)
 
     async def flush(self) -> None:
         """Commit the outcomes that wait, with what the operation stores for them, and now and then an event."""
@@ -150,17 +160,30 @@ class RunSlice:
                 del self._results[: len(batch)]
 
     async def _commit(self, batch: Sequence[ItemResult]) -> None:
-        async with self._uow.begin(self.run.tenant_id) as tx:
-            run = await tx.ledger.settle(self.lease, batch)
-            await self._work.store(tx, self, batch)
-            if self._progress_is_due() and not run.counts.is_complete:
-                run = await tx.ledger.progressed(self.lease)
-                await tx.outbox.announce(run, EventKind.PROGRESS)
-        self.run = run
+        before = self.run
+        try:
+            await self._record(batch)
+        except BaseException:
+            self.run = before
+            raise
         reached("after_record")
-        for result in batch:
-            if result.outcome is not None:
-                ITEMS.labels(self.run.operation, result.outcome.value).inc()
+        ITEM_ATTEMPTS.labels(self.run.operation).inc(len(batch))
+        for outcome, items in Counter(result.outcome for result in batch if result.outcome is not None).items():
+            ITEMS.labels(self.run.operation, outcome.value).inc(items)
+
+    async def _record(self, batch: Sequence[ItemResult]) -> None:
+        async with self._uow.begin(self.run.tenant_id) as tx:
+            self.run = await tx.ledger.settle(self.lease, batch)
+            await self._work.store(tx, self, batch)
+            is_over = self.run.counts.is_complete and not self._work.has_conclusion
+            if is_over:
+                self.run = await self._end(tx, self)
+            elif self._progress_is_due() and not self.run.counts.is_complete:
+                self.run = await tx.ledger.progressed(self.lease)
+                await tx.outbox.announce(self.run, EventKind.PROGRESS)
+        self.has_ended = is_over
+        if is_over:
+            self._guard.rest()
 
     async def _work_through(self, remaining: Iterator[Item], work_item: WorkItem) -> None:
         for item in remaining:
@@ -171,10 +194,11 @@ class RunSlice:
             if result is not None:
                 self._results.append(result)
                 self._has_results.set()
+                if len(self._results) >= self._settings.flush_items:
+                    self._is_full.set()
             await self._guard.breathe()
 
     async def _attempt(self, item: Item, work_item: WorkItem) -> ItemResult | None:
-        ITEM_ATTEMPTS.labels(self.run.operation).inc()
         try:
             return await work_item(item)
         except LeaseLost:
@@ -212,9 +236,11 @@ class RunSlice:
     async def _flush_regularly(self) -> None:
         while True:
             await self._has_results.wait()
-            if len(self._results) < self._settings.flush_items:
-                await asyncio.sleep(self._settings.flush_time.total_seconds())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.flush_time.total_seconds()):
+                    await self._is_full.wait()
             self._has_results.clear()
+            self._is_full.clear()
             await asyncio.shield(self._flush_or_stop())
 
     async def _flush_or_stop(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from shared.connectors.port import CallTag, TenantConnection
 from shared.domain.errors import TransientError
+from shared.domain.items import ItemState, Outcome
 from shared.ports import Intent, Item, ItemResult, Lease, RunRecord, Transaction
 
 WorkItem = Callable[[Item], Awaitable[ItemResult]]
@@ -79,6 +80,11 @@ class Work(Protocol):
     one more try and then fails with `internal.unexpected`.
     """
 
+    @property
+    def has_conclusion(self) -> bool:
+        """Whether `conclude` does anything; where it does not, the run ends with the commit of its last outcomes."""
+        ...
+
     async def prepare(self, slice_: Slice) -> None:
         """Do slow work that must precede the item list, such as refreshing an inventory. No transaction is open."""
         ...
@@ -102,6 +108,13 @@ class Work(Protocol):
     async def summary(self, tx: Any, slice_: Slice) -> Mapping[str, Any]:  # noqa: ANN401  as above
         """Return the compact summary for the run's row, written in the transaction that ends the run."""
         ...
+
+
+async def outcomes_and_failures(tx: "EngineTransaction", slice_: Slice) -> dict[str, Any]:
+    """Return the usual summary: the number of items of each outcome, and the first failures with their safe codes."""
+    outcomes = dict(await tx.ledger.outcomes(slice_.lease))
+    is_clean = not any(Outcome(word).state in (ItemState.FAILED, ItemState.UNKNOWN) for word in outcomes)
+    return {"outcomes": outcomes, "failures": [] if is_clean else await tx.ledger.failures(slice_.lease)}
 
 
 class EngineTransaction(Transaction, Protocol):

@@ -1,20 +1,37 @@
 """Many rows in one statement: columns sent as arrays, one bind parameter each however many rows there are."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
-from sqlalchemy import TableValuedAlias, bindparam, cast, column, func
+from sqlalchemy import ColumnElement, TableValuedAlias, bindparam, cast, column, func
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text, TypeEngine
+
+Types: TypeAlias = Mapping[str, TypeEngine[Any]]  # of each column
 
 
 def unnested(name: str, columns: Mapping[str, tuple[TypeEngine[Any], Sequence[Any]]]) -> TableValuedAlias:
     """Return a table `name` with one row for each position of the given columns, all of the same length."""
-    arrays = [
-        cast(bindparam(f"{name}_{key}", _storable(of_type, data), type_=ARRAY(of_type)), ARRAY(of_type))
-        for key, (of_type, data) in columns.items()
-    ]
-    typed = [column(key, of_type) for key, (of_type, _) in columns.items()]
+    types = {key: of_type for key, (of_type, _) in columns.items()}
+    data = array_values(name, types, {key: data for key, (_, data) in columns.items()})
+    return _unnested(name, types, lambda key, of_type: bindparam(key, data[key], type_=of_type))
+
+
+def array_table(name: str, types: Types) -> TableValuedAlias:
+    """Return such a table for a statement that is built once; `array_values` gives what it is executed with."""
+    return _unnested(name, types, lambda key, of_type: bindparam(key, type_=of_type))
+
+
+def array_values(name: str, types: Types, data: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """Return the parameters of `array_table(name, types)`."""
+    return {f"{name}_{key}": _storable(of_type, data[key]) for key, of_type in types.items()}
+
+
+def _unnested(
+    name: str, types: Types, parameter: Callable[[str, TypeEngine[Any]], ColumnElement[Any]]
+) -> TableValuedAlias:
+    arrays = [cast(parameter(f"{name}_{key}", ARRAY(of_type)), ARRAY(of_type)) for key, of_type in types.items()]
+    typed = [column(key, of_type) for key, of_type in types.items()]
     return func.unnest(*arrays).table_valued(*typed, name=name).render_derived()
 
 
@@ -22,4 +39,12 @@ def _storable(of_type: TypeEngine[Any], data: Sequence[Any]) -> list[Any]:
     """Replace what PostgreSQL refuses in a text: one strange name of a tenant must not stop everybody else's rows."""
     if not isinstance(of_type, Text):
         return list(data)
-    return [text and text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}") for text in data]
+    return [text if not text or _is_plain(text) else _repaired(text) for text in data]
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and "\0" not in text
+
+
+def _repaired(text: str) -> str:
+    return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")

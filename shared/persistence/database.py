@@ -1,9 +1,12 @@
 """The engine: one pool of a process, and errors of the driver translated where they enter."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -15,6 +18,7 @@ _TRANSIENT_STATES = ("08", "40", "53", "57", "55P03")
 # A forgotten transaction holds back vacuum and every claim; ours last milliseconds.
 _IDLE_IN_TRANSACTION_MS = "30000"
 _STATEMENT_TIMEOUT_MS = "60000"
+_FRESH_FOR = 1.0  # seconds; a connection that answered this lately is not asked whether it lives
 
 
 def async_url(database_url: str) -> str:
@@ -26,13 +30,12 @@ def async_url(database_url: str) -> str:
 
 
 def create_engine(database_url: str, *, service: str, pool_size: int = 10) -> AsyncEngine:
-    """Make the process's pool. It connects at first use; `pool_pre_ping` replaces connections that died."""
-    return create_async_engine(
+    """Make the process's pool. It connects at first use; connections that died while idle are replaced."""
+    engine = create_async_engine(
         async_url(database_url),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=10,
-        pool_pre_ping=True,
         connect_args={
             "timeout": 10,
             "server_settings": {
@@ -43,6 +46,29 @@ def create_engine(database_url: str, *, service: str, pool_size: int = 10) -> As
             },
         },
     )
+    _ask_idle_connections(engine)
+    return engine
+
+
+def _ask_idle_connections(engine: AsyncEngine) -> None:
+    """Ping before use what has been idle for a while: `pool_pre_ping` would add a round trip to every transaction."""
+    dialect = engine.dialect
+
+    @event.listens_for(engine.sync_engine, "checkin")
+    def note(_connection: object, record: Any) -> None:  # noqa: ANN401  SQLAlchemy's pool record
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def ask(connection: Any, record: Any, _fairy: object) -> None:  # noqa: ANN401  the driver's connection, as adapted
+        used_at = record.info.get("used_at")  # none: it was opened just now
+        if used_at is None or time.monotonic() - used_at < _FRESH_FOR:
+            return
+        try:
+            alive = dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error
+        if not alive:
+            raise InvalidatePoolError
 
 
 @contextmanager

@@ -3,17 +3,19 @@
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, UpdateBase, and_, bindparam, func, or_, select, update
+from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.domain.errors import LeaseLost
-from shared.domain.runs import Lane, RunStatus, RunType, WaitReason
+from shared.domain.runs import Lane, RunType, WaitReason
 from shared.persistence.budgets import SqlBudgets
 from shared.persistence.database import translated
-from shared.persistence.run_rows import ACTIVE_WORDS, RUN_TABLES, RunTable, run_record
+from shared.persistence.run_rows import ACTIVE_WORDS, IS_ACTIVE, RUN_TABLES, RunTable, run_record
 from shared.persistence.turns import SqlTurns, paused
 from shared.ports import Lease, Refusal, Renewal, RunRecord, SlotLimits
 from shared.runtime.metrics import FENCED_WRITES, TAKEOVERS
@@ -56,12 +58,9 @@ class SqlLeases:
         """
         asked_at = time.monotonic()
         table = RUN_TABLES[run_type]
-        statement = (
-            select(*table.columns(), table.runs.c.lease_until > _NOW, table.runs.c.wait_until > _NOW)
-            .where(self._is(table, run_id))
-            .with_for_update()
-        )
-        row = (await self._connection.execute(statement)).first()
+        row = (
+            await self._connection.execute(_lock(run_type), {"of_tenant": self._tenant_id, "of_run": run_id})
+        ).first()
         if row is None:
             return Refusal("absent")
         values = dict(row._mapping)  # noqa: SLF001  SQLAlchemy's public way to read a row by name
@@ -85,10 +84,10 @@ class SqlLeases:
         return Lease(self._tenant_id, run_type, run_id, owner, record.lease_epoch, ttl, trusted, granted_at), record
 
     async def _may_not_start(self, values: Mapping[str, Any], limits: SlotLimits) -> WaitReason | None:
-        await self._turns.lock()
         # A run that is to end needs no operation that may run: whoever takes it up ends it at once.
-        if values["abort_requested_at"] is None and await self._turns.is_paused(values["operation"]):
+        if values["abort_requested_at"] is None and values["is_paused"]:
             return WaitReason.PAUSED
+        await self._turns.lock()
         taken = await self._turns.taken(but=values["id"])
         has_room = taken.leaves_room(limits, writes=values["writes"], lane=Lane(values["lane"]))
         return None if has_room else WaitReason.TENANT_CAP
@@ -103,27 +102,59 @@ class SqlLeases:
     async def _take(
         self, table: RunTable, run_id: UUID, owner: str, wake_up_id: UUID, ttl: timedelta
     ) -> tuple[RunRecord, datetime]:
-        runs = table.runs.c
-        statement = (
-            update(table.runs)
-            .where(self._is(table, run_id))
-            .values(
-                lease_owner=owner,
-                lease_wake_up=wake_up_id,
-                lease_epoch=runs.lease_epoch + 1,
-                lease_until=_NOW + ttl,
-                attempt=runs.attempt + 1,
-                turn_until=None,
-                wait_reason=None,
-                wait_until=None,
-            )
-            .returning(*table.columns(with_item_ids=False), _NOW.label("granted_at"))
-        )
-        row = (await self._connection.execute(statement)).mappings().one()
+        values = {"new_owner": owner, "new_wake_up": wake_up_id, "new_ttl": ttl}
+        of = {"of_tenant": self._tenant_id, "of_run": run_id}
+        row = (await self._connection.execute(_take(table.run_type), {**of, **values})).mappings().one()
         return run_record(table, dict(row)), row["granted_at"]
 
     def _is(self, table: RunTable, run_id: UUID) -> ColumnElement[bool]:
         return and_(table.runs.c.tenant_id == self._tenant_id, table.runs.c.id == run_id)
+
+
+def _of(table: RunTable) -> ColumnElement[bool]:
+    runs = table.runs.c
+    tenant, run = bindparam("of_tenant", type_=runs.tenant_id.type), bindparam("of_run", type_=runs.id.type)
+    return and_(runs.tenant_id == tenant, runs.id == run)
+
+
+@cache
+def _lock(run_type: RunType) -> Select[Any]:
+    table = RUN_TABLES[run_type]
+    runs = table.runs.c
+    facts = (paused(table).label("is_paused"), runs.lease_until > _NOW, runs.wait_until > _NOW)
+    return select(*table.columns(), *facts).where(_of(table)).with_for_update()
+
+
+@cache
+def _take(run_type: RunType) -> UpdateBase:
+    table = RUN_TABLES[run_type]
+    runs = table.runs.c
+    return (
+        update(table.runs)
+        .where(_of(table))
+        .values(
+            lease_owner=bindparam("new_owner"),
+            lease_wake_up=bindparam("new_wake_up"),
+            lease_epoch=runs.lease_epoch + 1,
+            lease_until=_NOW + bindparam("new_ttl", type_=INTERVAL),
+            attempt=runs.attempt + 1,
+            turn_until=None,
+            wait_reason=None,
+            wait_until=None,
+        )
+        .returning(*table.columns(with_item_ids=False), _NOW.label("granted_at"))
+    )
+
+
+@cache
+def _renew(run_type: RunType) -> UpdateBase:
+    table = RUN_TABLES[run_type]
+    return (
+        update(table.runs)
+        .where(holds(table), table.runs.c.lease_until > _NOW)  # a lapsed one freed its slot for others
+        .values(lease_until=_NOW + bindparam("new_ttl", type_=INTERVAL))
+        .returning(table.runs.c.abort_requested_at, paused(table).label("is_paused"))
+    )
 
 
 class SqlLeaseKeeper:
@@ -137,31 +168,35 @@ class SqlLeaseKeeper:
     async def renew(self, lease: Lease) -> Renewal | None:
         """Extend the lease from the database's now on; None when it is another's now."""
         asked_at = self._monotonic()
-        table = RUN_TABLES[lease.run_type]
-        statement = (
-            update(table.runs)
-            .where(holds(table, lease), table.runs.c.lease_until > _NOW)  # a lapsed one freed its slot for others
-            .values(lease_until=_NOW + lease.ttl)
-            .returning(table.runs.c.abort_requested_at, paused(table).label("is_paused"))
-        )
         with translated():
             async with self._engine.begin() as connection:
-                row = (await connection.execute(statement)).first()
+                values = {**held(lease), "new_ttl": lease.ttl}
+                row = (await connection.execute(_renew(lease.run_type), values)).first()
         if row is None:
             return None
         return Renewal(trusted_until(asked_at, lease.ttl), row.abort_requested_at is not None, row.is_paused)
 
 
-def holds(table: RunTable, lease: Lease) -> ColumnElement[bool]:
-    """Match the run row while `lease` is still the one in force: the fence of every write."""
+def holds(table: RunTable) -> ColumnElement[bool]:
+    """Match the run row while the lease of `held(lease)` is still the one in force: the fence of every write."""
     runs = table.runs.c
     return and_(
-        runs.tenant_id == lease.tenant_id,
-        runs.id == lease.run_id,
-        runs.lease_epoch == lease.epoch,
-        runs.lease_owner == lease.owner,
-        runs.status.in_((RunStatus.QUEUED.value, RunStatus.RUNNING.value)),
+        runs.tenant_id == bindparam("held_tenant", type_=runs.tenant_id.type),
+        runs.id == bindparam("held_run", type_=runs.id.type),
+        runs.lease_epoch == bindparam("held_epoch", type_=runs.lease_epoch.type),
+        runs.lease_owner == bindparam("held_by", type_=runs.lease_owner.type),
+        IS_ACTIVE,
     )
+
+
+def held(lease: Lease) -> dict[str, Any]:
+    """Return the parameters of a statement that is fenced by `holds`."""
+    return {
+        "held_tenant": lease.tenant_id,
+        "held_run": lease.run_id,
+        "held_epoch": lease.epoch,
+        "held_by": lease.owner,
+    }
 
 
 def fenced(lease: Lease) -> LeaseLost:

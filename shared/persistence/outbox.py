@@ -1,13 +1,20 @@
 """The outbox: what leaves a service leaves through here, in the transaction that made it true."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import math
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, delete, func, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Delete, Insert, Integer, Uuid, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, INTERVAL, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from shared.contracts.base import Contract
 from shared.contracts.events import EventKind, RunCounts, RunEvent
@@ -16,7 +23,7 @@ from shared.contracts.work import WakeUp
 from shared.domain.errors import SafeCode
 from shared.domain.runs import RunStatus
 from shared.persistence.database import translated
-from shared.persistence.runs import SqlRuns
+from shared.persistence.runs import SqlRuns, recipients_of
 from shared.persistence.tables import outbox
 from shared.ports import OutboxRow, RunRecord
 from shared.runtime.ids import new_id
@@ -24,20 +31,57 @@ from shared.runtime.ids import new_id
 CLAIM_FOR = timedelta(seconds=30)  # longer than any publish may take; then another relay may try
 RESCUE_AFTER = timedelta(seconds=5)  # the dispatcher's relay takes anybody's row that is overdue by this much
 POLL_EVERY = 1.0  # seconds; a hint is only a hint
+HANDED_FOR = timedelta(seconds=3)  # a row that was handed over belongs to this process's relay; then to any
+_TAKEN_WITHIN = 1.0  # seconds: what lay here for longer is left to the next claim, its own may be over
+_HANDED_AT_MOST = 200  # rows; a relay that falls behind claims the rest window by window
 
 _NOW = func.clock_timestamp()
+_DUE_NOW = func.statement_timestamp()  # stable, unlike the clock: an index can be searched with it
 
 
 class OutboxHints:
-    """Wakes this process's relay right after a commit that put rows into the outbox."""
+    """Wakes this process's relay right after a commit that put rows into the outbox, and hands them over.
 
-    def __init__(self) -> None:
+    Rows that are handed over are inserted as claimed, so that the relay need not ask for them. The row is the truth all
+    the same: when the process dies, or its relay is late, the claim lapses and any relay finds the row.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Start without a hint."""
         self._event = asyncio.Event()
+        self._monotonic = monotonic
+        self._handed: deque[tuple[float, OutboxRow]] = deque()
+        self._listeners = 0
 
-    def notify(self) -> None:
-        """Say that a row may be due."""
+    @property
+    def takes_rows(self) -> bool:
+        """Whether a relay listens that keeps up."""
+        return self._listeners > 0 and len(self._handed) < _HANDED_AT_MOST
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Have rows handed over during the block."""
+        self._listeners += 1
+        try:
+            yield
+        finally:
+            self._listeners -= 1
+
+    def notify(self, rows: Sequence[OutboxRow] = ()) -> None:
+        """Say that a row may be due, and hand over `rows`, which are claimed and committed."""
+        now = self._monotonic()
+        self._handed.extend((now, row) for row in rows)
         self._event.set()
+
+    def take(self, limit: int) -> list[OutboxRow]:
+        """Return rows that were handed over, at most `limit`."""
+        oldest = self._monotonic() - _TAKEN_WITHIN
+        taken: list[OutboxRow] = []
+        while self._handed and len(taken) < limit:
+            since, row = self._handed.popleft()
+            if since >= oldest:
+                taken.append(row)
+        return taken
 
     async def wait(self, at_most: float = POLL_EVERY) -> None:
         """Return at the next hint, or after `at_most` seconds."""
@@ -52,20 +96,27 @@ class OutboxHints:
 class SqlOutbox:
     """`OutboxPort` inside one transaction."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID, service: str, runs: SqlRuns) -> None:
-        """Write rows of `service`, which its own relay publishes."""
+    def __init__(
+        self, connection: AsyncConnection, tenant_id: UUID, service: str, runs: SqlRuns, *, hands_over: bool = False
+    ) -> None:
+        """Write rows of `service`, which its own relay publishes; `hands_over` claims those for it that are due."""
         self._connection = connection
         self._tenant_id = tenant_id
         self._service = service
         self._runs = runs
+        self._hands_over = hands_over
         self.used = False
+        self.claimed: list[OutboxRow] = []  # to be handed over after the commit
 
     async def announce(self, run: RunRecord, kind: EventKind, *, causation_id: str | None = None) -> None:
         """Send an event that says how the run is now.
 
         A reused run is announced under `queued`, where the upstream that asked for it listens.
         """
-        recipients = () if kind is EventKind.PROGRESS else await self._runs.recipients(run)
+        recipients: tuple[UUID, ...] = ()
+        if kind is not EventKind.PROGRESS:
+            known = run.watchers is not None
+            recipients = recipients_of(run, run.watchers or ()) if known else await self._runs.recipients(run)
         event = RunEvent(
             kind=kind,
             tenant_id=run.tenant_id,
@@ -104,21 +155,28 @@ class SqlOutbox:
         delay: timedelta | None = None,
     ) -> None:
         self.used = True
-        await self._connection.execute(
-            insert(outbox).values(
-                id=new_id(),
-                tenant_id=self._tenant_id,
-                service=self._service,
-                exchange=exchange.value,
-                routing_key=routing_key,
-                type=message_type.value,
-                body=body.model_dump_json().encode(),
-                headers=headers,
-                correlation_id=str(run_id),
-                causation_id=causation_id,
-                available_at=_NOW + (delay or timedelta()),
-            )
+        hands_over = self._hands_over and not delay
+        row = OutboxRow(
+            id=new_id(),
+            tenant_id=self._tenant_id,
+            exchange=exchange.value,
+            routing_key=routing_key,
+            type=message_type.value,
+            body=body.model_dump_json().encode(),
+            headers=headers,
+            correlation_id=str(run_id),
+            causation_id=causation_id,
+            attempts=int(hands_over),
+            created_at=datetime.now(UTC),
+            claim_token=new_id(),
         )
+        values = {name: getattr(row, name) for name in _STORED}
+        claim = {"new_token": row.claim_token if hands_over else None, "new_claim": HANDED_FOR if hands_over else None}
+        await self._connection.execute(
+            _insert(), {**values, **claim, "service": self._service, "new_delay": delay or timedelta()}
+        )
+        if hands_over:
+            self.claimed.append(row)
 
 
 class SqlOutboxSource:
@@ -128,43 +186,35 @@ class SqlOutboxSource:
         """Claim through `engine`, each claim a short transaction of its own."""
         self._engine = engine
         self._hints = hints
-        mine = and_(outbox.c.service == service, outbox.c.available_at <= _NOW)
-        overdue = outbox.c.available_at <= _NOW - RESCUE_AFTER
-        self._due = or_(mine, overdue) if rescues else mine
+        mine = and_(outbox.c.service == service, outbox.c.available_at <= _DUE_NOW)
+        overdue = outbox.c.available_at <= _DUE_NOW - RESCUE_AFTER
+        self._claim = _claim(or_(mine, overdue) if rescues else mine)
+        self._searched_at = -math.inf
 
     async def claim(self, *, limit: int) -> Sequence[OutboxRow]:
-        """Claim up to `limit` due rows, oldest first. Rows of a dead relay come back when its claim lapses."""
-        due = (
-            select(outbox.c.id)
-            .where(outbox.c.refused_code.is_(None), self._due)
-            .where(or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until < _NOW))
-            .order_by(outbox.c.available_at, outbox.c.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-            .cte("due")
-        )
-        statement = (
-            update(outbox)
-            .where(outbox.c.id == due.c.id)
-            .values(claim_token=new_id(), claimed_until=_NOW + CLAIM_FOR, attempts=outbox.c.attempts + 1)
-            .returning(outbox)
-        )
+        """Claim up to `limit` due rows, oldest first. Rows of a dead relay come back when its claim lapses.
+
+        What this process handed over comes first, and alone as long as the table was searched a moment ago.
+        """
+        handed = self._hints.take(limit)
+        now = time.monotonic()
+        if handed and now - self._searched_at < POLL_EVERY:
+            return handed
+        self._searched_at = now
+        values = {"new_token": new_id(), "new_claim": CLAIM_FOR, "at_most": limit - len(handed)}
         with translated():
             async with self._engine.begin() as connection:
-                rows = (await connection.execute(statement)).mappings().all()
-        return sorted((_outbox_row(dict(row)) for row in rows), key=lambda row: row.id)
+                rows = (await connection.execute(self._claim, values)).mappings().all()
+        return handed + sorted((_outbox_row(dict(row)) for row in rows), key=lambda row: row.id)
 
     async def published(self, rows: Sequence[OutboxRow]) -> None:
         """Delete rows that the broker confirmed, where the claim is still ours."""
         if not rows:
             return
-        tokens = {row.claim_token for row in rows}
-        statement = delete(outbox).where(
-            outbox.c.id.in_([row.id for row in rows]), outbox.c.claim_token.in_(list(tokens))
-        )
+        values = {"ids": [row.id for row in rows], "tokens": list({row.claim_token for row in rows})}
         with translated():
             async with self._engine.begin() as connection:
-                await connection.execute(statement)
+                await connection.execute(_delete(), values)
 
     async def postpone(self, row: OutboxRow, delay: timedelta) -> None:
         """Give a row back for a later attempt."""
@@ -176,9 +226,10 @@ class SqlOutboxSource:
 
     async def hints(self) -> AsyncIterator[None]:
         """Yield at once, then after each commit of this process that used the outbox, and at least each second."""
-        while True:
-            yield
-            await self._hints.wait()
+        with self._hints.listening():
+            while True:
+                yield
+                await self._hints.wait()
 
     async def _release(self, row: OutboxRow, **values: object) -> None:
         statement = (
@@ -189,6 +240,45 @@ class SqlOutboxSource:
         with translated():
             async with self._engine.begin() as connection:
                 await connection.execute(statement)
+
+
+_STORED = tuple(name for name in OutboxRow.__dataclass_fields__ if name not in ("claim_token", "created_at"))
+
+
+@cache
+def _insert() -> Insert:
+    columns: dict[str, Any] = {name: bindparam(name) for name in (*_STORED, "service")}
+    return insert(outbox).values(
+        **columns,
+        available_at=_NOW + bindparam("new_delay", type_=INTERVAL),
+        claim_token=bindparam("new_token", type_=Uuid()),
+        claimed_until=_NOW + bindparam("new_claim", type_=INTERVAL),
+    )
+
+
+def _claim(is_due: ColumnElement[bool]) -> ReturningUpdate[Any]:
+    due = (
+        select(outbox.c.id)
+        .where(outbox.c.refused_code.is_(None), is_due)
+        .where(or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until < _DUE_NOW))
+        .order_by(outbox.c.available_at, outbox.c.id)
+        .limit(bindparam("at_most", type_=Integer()))
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    token, until = bindparam("new_token", type_=Uuid()), _NOW + bindparam("new_claim", type_=INTERVAL)
+    return (
+        update(outbox)
+        .where(outbox.c.id == due.c.id)
+        .values(claim_token=token, claimed_until=until, attempts=outbox.c.attempts + 1)
+        .returning(outbox)
+    )
+
+
+@cache
+def _delete() -> Delete:
+    ids, tokens = bindparam("ids", type_=ARRAY(Uuid())), bindparam("tokens", type_=ARRAY(Uuid()))
+    return delete(outbox).where(outbox.c.id == func.any(ids), outbox.c.claim_token == func.any(tokens))
 
 
 def _outbox_row(row: dict[str, object]) -> OutboxRow:

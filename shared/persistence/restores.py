@@ -33,7 +33,7 @@ from shared.domain.errors import SafeCode
 from shared.domain.items import ItemState, Outcome
 from shared.domain.plans import PlanAction
 from shared.domain.runs import RunStatus, RunType
-from shared.persistence.leases import fenced, holds
+from shared.persistence.leases import fenced, held, holds
 from shared.persistence.ledger import SqlLedger
 from shared.persistence.run_rows import RUN_TABLES
 from shared.persistence.tables import backup_items, restore_run_items, restore_runs
@@ -254,8 +254,8 @@ class SqlRestores:
 
     async def record_plan_hash(self, lease: Lease, plan_hash: str) -> None:
         """Write the hash to the run's row; raise `LeaseLost` when the lease is not in force any more."""
-        statement = update(restore_runs).where(holds(RUN_TABLES[RunType.RESTORE], lease)).values(plan_hash=plan_hash)
-        if (await self._connection.execute(statement)).rowcount != 1:
+        statement = update(restore_runs).where(holds(RUN_TABLES[RunType.RESTORE])).values(plan_hash=plan_hash)
+        if (await self._connection.execute(statement, held(lease))).rowcount != 1:
             raise fenced(lease)
 
     def _selected(self, run: RunRecord) -> ColumnElement[bool]:

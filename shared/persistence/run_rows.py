@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Column, Table, text
 
 from shared.domain.errors import SafeCode
 from shared.domain.runs import ACTIVE, Counts, Lane, RunStatus, RunType, WaitReason
@@ -18,6 +18,9 @@ from shared.persistence.tables import (
 from shared.ports import RunRecord
 
 ACTIVE_WORDS = tuple(sorted(status.value for status in ACTIVE))
+# Spelled out, never as parameters: once a connection has used the statement a few times, PostgreSQL plans it without
+# their values, and then finds no index that fits.
+IS_ACTIVE = text("status IN ({})".format(", ".join(f"'{word}'" for word in ACTIVE_WORDS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +92,5 @@ def run_record(table: RunTable, row: Mapping[str, Any]) -> RunRecord:
         error_context=row["error_context"],
         metadata=row["metadata"],
         is_paused=row.get("is_paused", False),
+        watchers=tuple(row["watchers"]) if "watchers" in row else None,
     )

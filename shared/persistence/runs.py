@@ -1,24 +1,23 @@
 """Runs of both types: created once per identity, ended once for all."""
 
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, case, func, literal, or_, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Select, Text, bindparam, case, func, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.contracts.events import MAX_RECIPIENTS
 from shared.domain.errors import safe_context
 from shared.domain.runs import RunStatus, RunType, WaitReason
 from shared.persistence.items import close_open_items
-from shared.persistence.run_rows import ACTIVE_WORDS, RUN_TABLES, RunTable, run_record
+from shared.persistence.run_rows import ACTIVE_WORDS, IS_ACTIVE, RUN_TABLES, RunTable, run_record
 from shared.persistence.tables import JSONB, bulk_operation_runs, restore_runs, run_watchers
 from shared.ports import Ending, NewRun, RunRecord
 
 _NOW = func.clock_timestamp()
-# Spelled out, never as parameters: once a connection has used the statement a few times, PostgreSQL plans it without
-# their values, and then finds no index that fits.
-_IS_ACTIVE = text("status IN ({})".format(", ".join(f"'{word}'" for word in ACTIVE_WORDS)))
 
 
 class SqlRuns:
@@ -37,7 +36,7 @@ class SqlRuns:
             .values(**_shared_values(run), **_own_values(run))
             .on_conflict_do_nothing(
                 index_elements=["tenant_id", "idempotency_key"],
-                index_where=_IS_ACTIVE,
+                index_where=IS_ACTIVE,
             )
             .returning(*table.columns())
         )
@@ -77,17 +76,10 @@ class SqlRuns:
 
     async def recipients(self, run: RunRecord) -> tuple[UUID, ...]:
         """Return initiator and watchers, at most `MAX_RECIPIENTS`."""
-        watchers = await self._connection.scalars(
-            select(run_watchers.c.user_id)
-            .where(
-                run_watchers.c.tenant_id == self._tenant_id,
-                run_watchers.c.run_type == run.run_type.value,
-                run_watchers.c.run_id == run.id,
-            )
-            .order_by(run_watchers.c.created_at)
-            .limit(MAX_RECIPIENTS - 1)
+        rows = await self._connection.scalars(
+            _watchers(), {"of_tenant": self._tenant_id, "of_type": run.run_type.value, "of_run": run.id}
         )
-        return (*((run.initiator_id,) if run.initiator_id else ()), *watchers)
+        return recipients_of(run, rows)
 
     async def request_abort(self, run_type: RunType, run_id: UUID) -> RunRecord | None:
         """Set the abort flag of an active run once; None when the run is absent or over."""
@@ -123,25 +115,58 @@ class SqlRuns:
             update(table.runs)
             .where(runs.tenant_id == self._tenant_id, runs.id == run.id)
             .values(
-                **ending_values(table, ending),
+                **ending_columns(table),
                 failed=runs.failed + closed.failed,
                 skipped=runs.skipped + closed.skipped,
                 processed_items=runs.processed_items + closed.processed,
             )
             .returning(*table.columns())
         )
-        row = (await self._connection.execute(statement)).mappings().one()
+        row = (await self._connection.execute(statement, ending_values(table, ending))).mappings().one()
         return run_record(table, dict(row))
 
     def _select(self, table: RunTable, *, with_item_ids: bool = False) -> Select[Any]:
         return select(*table.columns(with_item_ids=with_item_ids)).where(table.runs.c.tenant_id == self._tenant_id)
 
 
-def ending_values(table: RunTable, ending: Ending) -> dict[str, Any]:
-    """Columns of an ending: the lease is given up and its epoch moved on, so that a late writer is fenced."""
+def recipients_of(run: RunRecord, watchers: Iterable[UUID]) -> tuple[UUID, ...]:
+    """Return the run's initiator and its watchers."""
+    return (*((run.initiator_id,) if run.initiator_id else ()), *watchers)
+
+
+def watchers_of(table: RunTable) -> ColumnElement[Sequence[UUID]]:
+    """Return the watchers of a row of the run table as an array, in the order in which they joined."""
     runs = table.runs.c
-    values: dict[str, Any] = {
-        "status": ending.status.value,
+    joined = _joined().where(
+        run_watchers.c.tenant_id == runs.tenant_id,
+        run_watchers.c.run_type == table.run_type.value,
+        run_watchers.c.run_id == runs.id,
+    )
+    return func.array(joined.correlate(table.runs).scalar_subquery(), type_=ARRAY(run_watchers.c.user_id.type))
+
+
+@cache
+def _watchers() -> Select[Any]:
+    return _joined().where(
+        run_watchers.c.tenant_id == bindparam("of_tenant"),
+        run_watchers.c.run_type == bindparam("of_type"),
+        run_watchers.c.run_id == bindparam("of_run"),
+    )
+
+
+def _joined() -> Select[Any]:
+    return select(run_watchers.c.user_id).order_by(run_watchers.c.created_at).limit(MAX_RECIPIENTS - 1)
+
+
+def ending_columns(table: RunTable) -> dict[str, Any]:
+    """Columns of an ending: the lease is given up and its epoch moved on, so that a late writer is fenced.
+
+    `ending_values` gives the parameters.
+    """
+    runs = table.runs.c
+    code, summary = bindparam("end_code", type_=Text()), bindparam("end_summary", type_=JSONB)
+    columns: dict[str, Any] = {
+        "status": bindparam("end_status", type_=Text()),
         table.finished: _NOW,
         "event_seq": runs.event_seq + 1,
         "lease_owner": None,
@@ -151,18 +176,31 @@ def ending_values(table: RunTable, ending: Ending) -> dict[str, Any]:
         "lease_epoch": runs.lease_epoch + 1,
         "wait_reason": None,
         "wait_until": None,
-        "error_code": ending.code.value if ending.code else None,
-        "error_context": safe_context(ending.context) if ending.context else None,
+        "error_code": code,
+        "error_context": bindparam("end_context", type_=JSONB),
     }
     if table.run_type is RunType.RESTORE:
-        values["failure_reason"] = ending.code.value if ending.code else None
-        summary = literal(dict(ending.summary), JSONB)
-        values["preview"] = case((restore_runs.c.is_dry_run, summary), else_=restore_runs.c.preview)
-        values["results"] = case((restore_runs.c.is_dry_run, restore_runs.c.results), else_=summary)
+        columns["failure_reason"] = code
+        columns["preview"] = case((restore_runs.c.is_dry_run, summary), else_=restore_runs.c.preview)
+        columns["results"] = case((restore_runs.c.is_dry_run, restore_runs.c.results), else_=summary)
     else:
-        values["failures"] = ending.summary.get("failures")
-        values["results"] = {key: value for key, value in ending.summary.items() if key != "failures"}
-    return values
+        columns["failures"] = bindparam("end_failures", type_=JSONB)
+        columns["results"] = summary
+    return columns
+
+
+def ending_values(table: RunTable, ending: Ending) -> dict[str, Any]:
+    """Return the parameters of `ending_columns`."""
+    summary, own = dict(ending.summary), {}
+    if table.run_type is RunType.BULK:
+        own = {"end_failures": summary.pop("failures", None)}
+    return {
+        **own,
+        "end_status": ending.status.value,
+        "end_code": ending.code.value if ending.code else None,
+        "end_context": safe_context(ending.context) if ending.context else None,
+        "end_summary": summary,
+    }
 
 
 def _shared_values(run: NewRun) -> dict[str, Any]:

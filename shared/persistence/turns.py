@@ -7,19 +7,36 @@ the tenant's lock, then other rows only if they are free (`SKIP LOCKED`).
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, exists, func, literal, or_, select, text, union_all, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Uuid,
+    and_,
+    bindparam,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    union_all,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.domain.pauses import EVERYTHING
 from shared.domain.runs import Lane, WaitReason
-from shared.persistence.run_rows import ACTIVE_WORDS, RUN_TABLES, RunTable, run_record
+from shared.persistence.run_rows import IS_ACTIVE, RUN_TABLES, RunTable, run_record
 from shared.persistence.tables import paused_operations, pauses
 from shared.ports import RunRecord, SlotLimits
 
 _NOW = func.clock_timestamp()
+_IN_LINE = text(f"wait_reason = '{WaitReason.TENANT_CAP.value}'")  # spelled out for the index, like `IS_ACTIVE`
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant, 0))")
 # A run that was given its turn keeps the slot this long until a worker takes it up. Then others may have it: a run
 # whose worker is missing does not hold up the rest of its tenant.
 KEPT_FOR = timedelta(seconds=10)
@@ -59,32 +76,15 @@ class SqlTurns:
 
     async def lock(self) -> None:
         """Wait until nobody else decides about the tenant's turns; held to the end of the transaction."""
-        await self._connection.execute(
-            text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant, 0))"), {"tenant": str(self._tenant_id)}
-        )
+        await self._connection.execute(_LOCK, {"tenant": str(self._tenant_id)})
 
     async def taken(self, *, but: UUID | None = None) -> Taken:
         """Count the tenant's live leases and promised turns, without those of the run `but`."""
-        busy = union_all(
-            *(
-                select(table.runs.c.id, table.runs.c.writes, table.runs.c.lane)
-                .where(table.runs.c.tenant_id == self._tenant_id)
-                .where(or_(table.runs.c.lease_until > _NOW, table.runs.c.turn_until > _NOW))
-                for table in RUN_TABLES.values()
-            )
-        ).subquery()
         slots = Taken()
-        for row in await self._connection.execute(select(busy)):
+        for row in await self._connection.execute(_busy(), {"of_tenant": self._tenant_id}):
             if row.id != but:
                 slots = slots.with_one_more(writes=row.writes, lane=Lane(row.lane))
         return slots
-
-    async def is_paused(self, operation: str) -> bool:
-        """Tell whether the operation is paused for the tenant or for all."""
-        words = (operation, EVERYTHING)
-        mine = exists().where(pauses.c.tenant_id == self._tenant_id, pauses.c.operation.in_(words))
-        everybody = exists().where(paused_operations.c.operation.in_(words))
-        return bool(await self._connection.scalar(select(or_(mine, everybody))))
 
     async def give(self, limits: SlotLimits) -> Sequence[RunRecord]:
         """Give every free slot to the run that has waited longest for one; the caller wakes the runs returned.
@@ -93,6 +93,8 @@ class SqlTurns:
         """
         await self.lock()
         given: list[RunRecord] = []
+        if not await self._connection.scalar(_anybody_waits(), {"of_tenant": self._tenant_id}):
+            return given
         while chosen := await self._choose(limits):
             round_ = [run for table, ids in chosen if ids for run in await self._promise(table, ids)]
             if not round_:
@@ -146,12 +148,28 @@ class SqlTurns:
         return [run_record(table, dict(row)) for row in rows.mappings()]
 
     def _waits(self, table: RunTable) -> ColumnElement[bool]:
-        runs = table.runs.c
-        return and_(
-            runs.tenant_id == self._tenant_id,
-            runs.wait_reason == WaitReason.TENANT_CAP.value,
-            runs.status.in_(ACTIVE_WORDS),
+        return and_(table.runs.c.tenant_id == self._tenant_id, _IN_LINE, IS_ACTIVE)
+
+
+@cache
+def _busy() -> Select[Any]:
+    of_tenant = bindparam("of_tenant", type_=Uuid())
+    busy = union_all(
+        *(
+            select(table.runs.c.id, table.runs.c.writes, table.runs.c.lane)
+            .where(table.runs.c.tenant_id == of_tenant)
+            .where(or_(table.runs.c.lease_until > _NOW, table.runs.c.turn_until > _NOW))
+            for table in RUN_TABLES.values()
         )
+    ).subquery()
+    return select(busy)
+
+
+@cache
+def _anybody_waits() -> Select[Any]:
+    of_tenant = bindparam("of_tenant", type_=Uuid())
+    lines = (exists().where(table.runs.c.tenant_id == of_tenant, _IN_LINE, IS_ACTIVE) for table in RUN_TABLES.values())
+    return select(or_(*lines))
 
 
 def paused(table: RunTable) -> ColumnElement[bool]:

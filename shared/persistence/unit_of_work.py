@@ -35,12 +35,12 @@ from shared.persistence.turns import SqlTurns
 class SqlTransaction:
     """One open transaction and the repositories that work inside it."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID, service: str) -> None:
-        """Bind every repository to one tenant."""
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID, service: str, *, hands_over: bool = False) -> None:
+        """Bind every repository to one tenant; `hands_over`: as `SqlOutbox` takes it."""
         self.connection = connection
         self.tenant_id = tenant_id
         self.runs = SqlRuns(connection, tenant_id)
-        self.outbox = SqlOutbox(connection, tenant_id, service, self.runs)
+        self.outbox = SqlOutbox(connection, tenant_id, service, self.runs, hands_over=hands_over)
 
     @cached_property
     def ledger(self) -> SqlLedger:
@@ -161,7 +161,7 @@ class SqlUnitOfWork:
         """
         with translated():
             async with self._engine.begin() as connection:
-                transaction = SqlTransaction(connection, tenant_id, self._service)
+                transaction = SqlTransaction(connection, tenant_id, self._service, hands_over=self._hints.takes_rows)
                 yield transaction
         if transaction.outbox.used:
-            self._hints.notify()
+            self._hints.notify(transaction.outbox.claimed)

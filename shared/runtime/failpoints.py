@@ -14,14 +14,13 @@ VARIABLE = "REINSTATE_FAILPOINTS"
 # Every step between two facts. A test crashes at each one; another holds the code to this list.
 NAMES = frozenset(
     {
-        "after_acquire",  # the lease is taken, the wake-up is not acknowledged
-        "after_start",  # the run is running, nothing is expanded
+        "after_acquire",  # the lease is taken, the run is running, nothing is expanded
         "after_expand",  # the item rows exist, no item is worked
         "before_intent",  # a write is decided, nothing says so
         "after_intent",  # the intent is committed, nothing is sent
         "after_call",  # the target answered, the outcome is not stored
         "after_record",  # outcomes are stored, the slice goes on
-        "before_finish",  # every outcome is stored, the run is not ended
+        "before_finish",  # every outcome is decided, the run is not ended
         "after_finish",  # the run is ended, the wake-up is not acknowledged
         "after_release",  # the lease is free and the next wake-up stored, this one is not acknowledged
         "after_publish",  # the broker confirmed, the outbox row is still there

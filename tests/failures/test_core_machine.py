@@ -32,7 +32,6 @@ DEATHS = (
     "before_intent",
     "after_record",
     "after_acquire",
-    "after_start",
     "after_expand",
     "before_finish",
     "after_finish",

@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import tempfile
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -83,8 +85,7 @@ async def test_t33_three_dispatchers_relays_and_sweepers_do_nothing_twice(
     here: Arena, world: World, note: Note
 ) -> None:
     """T33: two more, one of them killed and launched again now and then; restores lose their workers meanwhile."""
-    folder = here.fleet.folder / "more-dispatchers"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(dir=here.fleet.folder))
     more = Fleet(folder, {**here.fleet.environment, "DISPATCHER_SWEEP_INTERVAL": "0.2"})
 
     async def come_and_go(rng: random.Random) -> None:

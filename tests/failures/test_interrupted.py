@@ -18,7 +18,7 @@ from tests.support.restore_lab import RestoreLab, a_policy
 
 ITEMS = 20
 POINTS = ("before_intent", "after_intent", "after_call", "after_record")
-ONCE = ("after_acquire", "after_start", "after_expand", "before_finish", "after_finish")
+ONCE = ("after_acquire", "after_expand", "before_finish", "after_finish")
 QUICK = (0, 7, 19)
 
 

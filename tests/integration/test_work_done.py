@@ -61,21 +61,21 @@ async def test_a_run_of_one_item_costs_no_more_statements_commits_round_trips_an
 ) -> None:
     tally, messages = await counted.run(1)
 
-    assert within(tally, {START: (10, 1), WORK: (30, 7), RELAY: (5, 5), NOTIFY: (3, 3)}), cost(tally)
-    assert sum(tally.round_trips[stage] for stage in cost(tally)) <= 129
+    assert within(tally, {START: (10, 1), WORK: (17, 3), RELAY: (5, 5), NOTIFY: (3, 3)}), cost(tally)
+    assert sum(tally.round_trips[stage] for stage in cost(tally)) <= 63
     assert messages <= 4  # queued, wake-up, running, the end
 
 
-async def test_a_run_of_a_thousand_items_costs_a_slice_more_and_nothing_for_each_item(counted: Counted) -> None:
-    """Two slices of 500 items: each has its own lease, its own commit of outcomes and its own wake-up."""
+async def test_a_run_of_a_thousand_items_costs_a_page_more_and_nothing_for_each_item(counted: Counted) -> None:
+    """Two pages of 500 items: each is read and its outcomes are committed by a transaction of its own."""
     tally, messages = await counted.run(1_000)
 
-    assert within(tally, {START: (10, 1), WORK: (48, 10), RELAY: (7, 7), NOTIFY: (3, 3)}), cost(tally)
-    assert sum(tally.round_trips[stage] for stage in cost(tally)) <= 174
-    assert messages <= 5
+    assert within(tally, {START: (10, 1), WORK: (19, 5), RELAY: (5, 5), NOTIFY: (3, 3)}), cost(tally)
+    assert sum(tally.round_trips[stage] for stage in cost(tally)) <= 69
+    assert messages <= 4
 
 
-async def test_items_of_a_slice_cost_nothing_each(counted: Counted) -> None:
+async def test_items_of_a_page_cost_nothing_each(counted: Counted) -> None:
     few, few_messages = await counted.run(2)
     many, many_messages = await counted.run(400)
 

@@ -66,6 +66,8 @@ class ToyWork:
     async def store(self, tx: Any, slice_: Slice, results: Sequence[ItemResult]) -> None:
         pass
 
+    has_conclusion = False
+
     async def conclude(self, slice_: Slice) -> None:
         pass
 

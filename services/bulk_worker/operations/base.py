@@ -7,7 +7,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from services.bulk_worker.ports import BulkTransaction, BulkUnitOfWork
 from shared.connectors.policy_types import all_types, policy_type
 from shared.connectors.port import CallTag, Connectors
-from shared.engine.work import Slice
+from shared.engine.work import Slice, outcomes_and_failures
 from shared.ports import ItemResult, RunRecord
 
 PHASES: Mapping[str, int] = {one.key: one.phase.order for one in all_types()}  # foundations first
@@ -37,6 +37,8 @@ def run_tag(slice_: Slice) -> CallTag:
 class BulkWork:
     """The steps that an operation may leave out."""
 
+    has_conclusion = False
+
     def __init__(self, uow: BulkUnitOfWork, connectors: Connectors) -> None:
         """Read tenants through `connectors`; keep no state between slices but what a step hands to the next."""
         self._uow = uow
@@ -53,7 +55,4 @@ class BulkWork:
 
     async def summary(self, tx: BulkTransaction, slice_: Slice) -> Mapping[str, Any]:
         """Return the items by outcome and the first failures."""
-        return {
-            "outcomes": dict(await tx.ledger.outcomes(slice_.lease)),
-            "failures": await tx.ledger.failures(slice_.lease),
-        }
+        return await outcomes_and_failures(tx, slice_)

@@ -28,6 +28,8 @@ _BATCH = 50  # snapshots in memory at a time
 class _Export(BulkWork, ABC):
     """Verifies per item, builds the archive at the end."""
 
+    has_conclusion = True
+
     def __init__(self, uow: BulkUnitOfWork, connectors: Connectors, *, limit: int) -> None:
         """Refuse archives above `limit` bytes with `ARCHIVE_TOO_LARGE`."""
         super().__init__(uow, connectors)

@@ -62,10 +62,10 @@ async def test_items_that_never_wait_do_not_starve_the_renewal(world: Lab) -> No
     lost = count("reinstate_leases_lost_total", service="busy")
     run = await world.add_run()
 
-    await world.wake(world.worker(ToyWork(70, busy), "busy", lease_ttl=timedelta(seconds=3), concurrency=1), run)
+    await world.wake(world.worker(ToyWork(110, busy), "busy", lease_ttl=timedelta(seconds=5), concurrency=1), run)
 
     run = await world.get(run)
-    assert (run.status, run.attempt, run.counts.succeeded) == (RunStatus.SUCCEEDED, 1, 70)
+    assert (run.status, run.attempt, run.counts.succeeded) == (RunStatus.SUCCEEDED, 1, 110)
     assert count("reinstate_leases_lost_total", service="busy") == lost
 
 
@@ -224,6 +224,10 @@ class FrozenWhileItCommits:
         self.now += 60
 
 
+async def never_ends(_tx: object, slice_: RunSlice) -> RunRecord:
+    return slice_.run
+
+
 async def test_a_worker_that_was_frozen_while_it_committed_an_intent_does_not_send_the_write(world: Lab) -> None:
     """The check before the commit passed: the one after it has to stop the write."""
     run, frozen = await world.add_run(), FrozenWhileItCommits()
@@ -235,7 +239,7 @@ async def test_a_worker_that_was_frozen_while_it_committed_an_intent_does_not_se
         guard=LeaseGuard(world.keeper, lease, SHORT, lambda: frozen.now),
         uow=frozen,
         settings=EngineSettings(owner="frozen:1"),
-        monotonic=lambda: frozen.now,
+        end=never_ends,
         is_draining=lambda: False,
     )
 

@@ -21,7 +21,7 @@ async def world(database_url: str) -> AsyncIterator[Lab]:
 @pytest.mark.parametrize(
     ("point", "told"),
     [
-        ("after_start", {"bulk_operation_run.running"}),
+        ("after_acquire", {"bulk_operation_run.running"}),
         ("after_release", {"bulk.interactive"}),
         ("after_finish", {"bulk_operation_run.succeeded"}),
     ],
