@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from shared.domain.errors import ContextValue
@@ -13,6 +13,14 @@ from shared.domain.runs import RunStatus, RunType
 from shared.ports import RunRecord
 
 Position = tuple[datetime, UUID]  # of the last row of a page that is sorted newest first: its time and id
+
+
+class RunKey(NamedTuple):
+    """Which run, among all tenants'."""
+
+    tenant_id: UUID
+    run_type: RunType
+    run_id: UUID
 
 
 @dataclass(frozen=True, slots=True)

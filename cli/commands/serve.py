@@ -14,6 +14,8 @@ from cli.console import EXIT_CODES, CliFailure, reporting, run, unreachable, usa
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+_STOP = 10  # seconds that a stop waits for callers who do not take their answers
+
 simulate = typer.Typer(
     no_args_is_help=True, help="Simulate a tenant's system, for trying things out.", epilog=EXIT_CODES
 )
@@ -62,6 +64,7 @@ def _serve_http(host: str, port: int) -> None:
     import uvicorn
 
     from services.dispatcher.app import create_app
+    from services.dispatcher.connections import with_patience
     from services.dispatcher.settings import DispatcherSettings
 
     settings = DispatcherSettings()
@@ -73,7 +76,16 @@ def _serve_http(host: str, port: int) -> None:
         sys.exit(machinery.background.exit_code if machinery else 0)
 
     signal.signal(signal.SIGTERM, leave)
-    uvicorn.run(app, host=host, port=port, access_log=False, log_level="warning", server_header=False)
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        http=with_patience(settings.dispatcher_stalled_limit),
+        timeout_graceful_shutdown=_STOP,
+    )
 
 
 def _serve_consumer(service: Service) -> None:

@@ -11,6 +11,7 @@ from fastapi.security import HTTPBearer
 
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import Authenticator, DispatcherUnitOfWork, NotificationReader, Principal
+from services.dispatcher.streams.hub import RunStreams
 from shared.domain.errors import NotFoundError, PermanentError, SafeCode
 from shared.domain.operations import Role
 from shared.front_door import Directory
@@ -25,6 +26,7 @@ class Room:
     authenticator: Authenticator
     notifications: NotificationReader
     metrics: Metrics
+    streams: RunStreams
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from services.dispatcher.authentication import TokenAuthenticator
 from services.dispatcher.collector import DeadLetterCollector
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.settings import DispatcherSettings
+from services.dispatcher.streams.hub import RunStreams
 from services.dispatcher.subscribers import subscribe
 from services.dispatcher.sweeper import Sweeper
 from shared.contracts.names import ServiceName
@@ -29,6 +30,7 @@ from shared.persistence.dead_messages import SqlDeadMessageIndex
 from shared.persistence.maintenance import Bounds, SqlMaintenance
 from shared.persistence.notifications import SqlInboxReader
 from shared.persistence.outbox import OutboxHints, SqlOutboxSource
+from shared.persistence.run_changes import SqlRunChanges
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.persistence.users import SqlDirectory
 from shared.persistence.vitals import SqlVitals
@@ -84,7 +86,14 @@ async def running(settings: DispatcherSettings, metrics: Metrics) -> AsyncIterat
     intake = Intake(amqp_url, ServiceName.DISPATCHER, publisher, graceful_timeout=GRACE)
     subscribe(intake, uow, metrics, prefetch=settings.dispatcher_prefetch)
     machinery = Machinery(
-        Room(uow, directory, TokenAuthenticator(directory), SqlInboxReader(engine), metrics),
+        Room(
+            uow,
+            directory,
+            TokenAuthenticator(directory),
+            SqlInboxReader(engine),
+            metrics,
+            RunStreams(SqlRunChanges(engine), settings.streams, metrics),
+        ),
         maintenance,
         ProcessVitals(
             ServiceName.DISPATCHER,
@@ -122,10 +131,12 @@ async def _moving(machinery: Machinery, settings: DispatcherSettings) -> AsyncIt
     machinery.tasks = (relay, sweeper, collector)
     patience = timedelta(seconds=settings.consumers_lost_limit)
     watchdog = machinery.background.spawn(machinery.vitals.watch_consumers(patience), name="consumers")
+    streams = machinery.background.spawn(machinery.room.streams.run(), name="streams")
     try:
         yield
     finally:
         watchdog.cancel()
+        streams.cancel()
         await machinery.intake.stop()  # first: what it still finishes goes through the relay
         stop.set()
         machinery.relay.stop()

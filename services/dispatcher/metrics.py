@@ -13,4 +13,5 @@ class Metrics:
         self.starts = metrics.STARTS.counter(self.registry)
         self.refusals = metrics.REFUSALS.counter(self.registry)
         self.requests = metrics.HTTP_SECONDS.histogram(self.registry)
+        self.streams = metrics.STREAMS.gauge(self.registry)
         self.swept = metrics.SWEPT.counter(self.registry)

@@ -17,6 +17,7 @@ from shared.domain.errors import SafeCode
 log = structlog.get_logger(__name__)
 
 _API = "/v1/"
+_EVENTS = b"text/event-stream"
 _RETRY_AFTER = (1, 5)  # seconds
 _TOO_LARGE = 413
 _DISCARD_FACTOR = 4  # times the limit: as much of a refused body is read and thrown away
@@ -89,41 +90,46 @@ class RequestLimit:
         self._app = app
         self._limit = limit
         self._metrics = metrics
-        self._in_work = 0
+        self.in_work = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it before anybody looked at it."""
         if scope["type"] != "http" or not scope["path"].startswith(_API):
             await self._app(scope, receive, send)
             return
-        if self._in_work >= self._limit():
+        if self.in_work >= self._limit():
             code = SafeCode.SERVICE_OVERLOADED
             self._metrics.refusals.labels("http", code.value).inc()
             pause = random.randint(*_RETRY_AFTER)  # noqa: S311  spreads those who come back
             await problem(scope["path"], code, headers={"Retry-After": str(pause)})(scope, receive, send)
             return
 
+        waits = 0  # a stream waits for its caller to leave and to take an event at the same time
+
+        @contextmanager
+        def aside() -> Iterator[None]:
+            nonlocal waits
+            waits += 1
+            self.in_work -= waits == 1
+            try:
+                yield
+            finally:
+                waits -= 1
+                self.in_work += waits == 0
+
         async def received() -> Message:
-            with self._aside():
+            with aside():
                 return await receive()
 
         async def sent(message: Message) -> None:
-            with self._aside():
+            with aside():
                 await send(message)
 
-        self._in_work += 1
+        self.in_work += 1
         try:
             await self._app(scope, received, sent)
         finally:
-            self._in_work -= 1
-
-    @contextmanager
-    def _aside(self) -> Iterator[None]:
-        self._in_work -= 1
-        try:
-            yield
-        finally:
-            self._in_work += 1
+            self.in_work -= 1
 
 
 class Measured:
@@ -140,12 +146,14 @@ class Measured:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        status = 0
+        status, ended = 0, None
 
         async def watched(message: Message) -> None:
-            nonlocal status
+            nonlocal status, ended
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if _is_stream(message):  # how long people watch says nothing about how quick we are
+                    ended = time.perf_counter()
             await send(message)
 
         try:
@@ -158,8 +166,12 @@ class Measured:
             await problem(scope["path"], SafeCode.INTERNAL_UNEXPECTED)(scope, receive, watched)
         finally:
             self._metrics.requests.labels(scope["method"], _route(scope), str(status)).observe(
-                time.perf_counter() - began
+                (ended or time.perf_counter()) - began
             )
+
+
+def _is_stream(start: Message) -> bool:
+    return any(name == b"content-type" and value.startswith(_EVENTS) for name, value in start["headers"])
 
 
 def _route(scope: Scope) -> str:

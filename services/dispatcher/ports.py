@@ -8,7 +8,14 @@ from uuid import UUID
 
 from shared.domain.notifications import InboxCounts, InboxEntry, InboxPage, InboxPosition
 from shared.domain.runs import RunType
-from shared.front_door import DueRun, PauseRepository, RunListRepository, SelectionRepository, TenantRepository
+from shared.front_door import (
+    DueRun,
+    PauseRepository,
+    RunKey,
+    RunListRepository,
+    SelectionRepository,
+    TenantRepository,
+)
 from shared.persistence.archives import SqlArchives
 from shared.persistence.dead_messages import SqlDeadMessages
 from shared.persistence.maintenance import Bounds, Need
@@ -182,6 +189,14 @@ class NotificationReader(Protocol):
 
     async def mark_all_read(self, user_id: UUID) -> int:
         """Mark everything read; return how many changed."""
+        ...
+
+
+class RunChanges(Protocol):
+    """What is new of runs that somebody watches."""
+
+    async def since(self, seen: Mapping[RunKey, int]) -> Sequence[RunRecord]:
+        """Return those of the runs that have an event after the given sequence. Raises `TransientError`."""
         ...
 
 

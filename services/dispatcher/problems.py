@@ -132,7 +132,9 @@ def install(app: FastAPI) -> None:
 async def _of_ours(request: Request, error: Exception) -> Response:
     if not isinstance(error, ReinstateError):
         raise error
-    code = SafeCode.SERVICE_UNAVAILABLE if isinstance(error, TransientError) else error.code
+    code = error.code
+    if isinstance(error, TransientError) and code is not SafeCode.SERVICE_OVERLOADED:
+        code = SafeCode.SERVICE_UNAVAILABLE
     if code is SafeCode.AUTHZ_INITIATOR_NOT_ENTITLED:  # a stranger learns nothing about the tenant (D1)
         code = SafeCode.RESOURCE_NOT_FOUND
     return problem(request.url.path, code, context=error.context)

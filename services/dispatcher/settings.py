@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from services.dispatcher.streams.settings import StreamSettings
 from shared.runtime.settings import ServiceSettings
 
 MAX_BODY = 8 * 1024 * 1024  # bytes; an explicit selection of 100,000 ids is 3.9 MB
@@ -38,3 +39,36 @@ class DispatcherSettings(ServiceSettings):
     dispatcher_dead_letter_interval: float = Field(
         default=10, gt=0, le=86400, description="seconds between two looks at the depth of the dead queues"
     )
+    dispatcher_streams: int = Field(
+        default=2_000, ge=0, le=100_000, description="open event streams; one more is answered 503 with Retry-After"
+    )
+    dispatcher_streams_per_tenant: int = Field(
+        default=500, ge=0, le=100_000, description="the same for the runs of one tenant"
+    )
+    dispatcher_stream_interval: float = Field(
+        default=0.25, gt=0, le=60, description="seconds between two looks at the runs that somebody watches"
+    )
+    dispatcher_stream_heartbeat: float = Field(
+        default=15, gt=0, le=3600, description="seconds between two heartbeats of an event stream"
+    )
+    dispatcher_stream_age: float = Field(
+        default=600,
+        gt=0,
+        le=86400,
+        description="seconds after which an event stream ends; its reader comes back, goes on and is checked anew",
+    )
+    dispatcher_stalled_limit: float = Field(
+        default=30, gt=0, le=3600, description="a caller that takes nothing of its answer for so long is dropped"
+    )
+
+    @property
+    def streams(self) -> StreamSettings:
+        """The part that is about event streams."""
+        return StreamSettings(
+            at_once=self.dispatcher_streams,
+            per_tenant=self.dispatcher_streams_per_tenant,
+            interval=self.dispatcher_stream_interval,
+            heartbeat=self.dispatcher_stream_heartbeat,
+            age=self.dispatcher_stream_age,
+            stalled_limit=self.dispatcher_stalled_limit,
+        )

@@ -72,13 +72,14 @@ class RunView(BaseModel):
         status="partial",
         is_dry_run=True,
         counts=_COUNTS,
+        last_event=4,
         lane="interactive",
         requested_by="Mara",
         created_at=_TIME,
         started_at=_TIME,
         finished_at=_TIME,
         backup_set_id=_SET,
-        links={"self": _BASE, "items": f"{_BASE}/items", "preview": f"{_BASE}/preview"},
+        links={"self": _BASE, "items": f"{_BASE}/items", "events": f"{_BASE}/events", "preview": f"{_BASE}/preview"},
     )
 
     id: UUID
@@ -88,6 +89,7 @@ class RunView(BaseModel):
     status: RunStatus
     is_dry_run: bool = Field(description="true: the run cannot write to the tenant's system")
     counts: RunCounts
+    last_event: int = Field(description="sequence of the run's last event: `after`, to watch it from here on")
     lane: Lane
     requested_by: str
     initiator_id: UUID | None = None
@@ -122,6 +124,7 @@ class RunView(BaseModel):
             status=run.status,
             is_dry_run=not run.writes,
             counts=RunCounts.of(run.counts),
+            last_event=run.event_seq,
             lane=run.lane,
             requested_by=run.requested_by,
             initiator_id=run.initiator_id,
@@ -151,7 +154,7 @@ def location(run: RunRecord) -> str:
 
 def _links(run: RunRecord) -> dict[str, str]:
     here = location(run)
-    links = {"self": here, "items": f"{here}/items"}
+    links = {"self": here, "items": f"{here}/items", "events": f"{here}/events"}
     if not run.status.is_terminal:
         links["abort"] = f"{here}/abort"
     elif run.counts.failed:

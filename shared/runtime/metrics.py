@@ -224,6 +224,9 @@ HTTP_SECONDS: Final = _declared(
         (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5),
     )
 )
+STREAMS: Final = _declared(
+    Metric("reinstate_event_streams", Kind.GAUGE, "streams", "Open event streams of runs", of=_FRONT_DOOR)
+)
 SWEPT: Final = _declared(
     Metric(
         "reinstate_swept_runs_total",

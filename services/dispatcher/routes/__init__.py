@@ -2,6 +2,13 @@
 
 from fastapi import APIRouter
 
-from services.dispatcher.routes import notifications, pauses, runs, starts, stored
+from services.dispatcher.routes import events, notifications, pauses, runs, starts, stored
 
-ROUTERS: tuple[APIRouter, ...] = (starts.router, runs.router, stored.router, pauses.router, notifications.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    starts.router,
+    runs.router,
+    events.router,
+    stored.router,
+    pauses.router,
+    notifications.router,
+)

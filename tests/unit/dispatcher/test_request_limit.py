@@ -1,11 +1,12 @@
 """More requests than can be worked on: the one too many is told at once, and a slow caller takes nobody's place."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.middleware import RequestLimit
@@ -94,3 +95,41 @@ async def test_callers_who_send_slowly_take_no_place(http: httpx.AsyncClient, de
 
     assert quick.status_code == 200
     assert [answer.status_code for answer in await asyncio.gather(*slow)] == [200] * LIMIT
+
+
+async def test_a_stream_takes_no_place_however_it_waits_for_its_caller(metrics: Metrics) -> None:
+    """It waits for the caller to leave and for room to answer at the same time: neither is work, nor less than none."""
+    gone, room = asyncio.Event(), asyncio.Event()
+    waiting: Counter[str] = Counter()
+
+    async def stream(_: Scope, receive: Receive, send: Send) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(receive())
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            waiting["only to leave"] += 1
+
+    async def left() -> Message:
+        waiting["to leave"] += 1
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def taken(_: Message) -> None:
+        waiting["for room"] += 1
+        await room.wait()
+
+    async def in_work_when_all_wait(*what: str) -> int:
+        async def do_all() -> bool:
+            return all(waiting[one] == len(watching) for one in what)
+
+        await eventually(do_all)
+        return limit.in_work
+
+    limit = RequestLimit(stream, limit=lambda: LIMIT, metrics=metrics)
+    watching = [asyncio.create_task(limit({"type": "http", "path": "/v1/x"}, left, taken)) for _ in range(3 * LIMIT)]
+    seen = [await in_work_when_all_wait("to leave", "for room")]
+    room.set()
+    seen.append(await in_work_when_all_wait("only to leave"))
+    gone.set()
+    await asyncio.gather(*watching)
+
+    assert [*seen, limit.in_work] == [0, 0, 0]
