@@ -1,16 +1,18 @@
 """The HTTP API as Python: small, typed, and with errors that say what to do."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 from uuid import UUID
 
 import httpx
+from httpx_sse import SSEError, aconnect_sse
 
 from cli.console import CliFailure, ExitCode, unreachable
 from cli.models import BackupSet, Notification, NotificationPage, Pause, Preview, Run, RunItem, RunPage, StartedRun
+from shared.contracts.events import RunEvent
 from shared.domain.runs import RunStatus, RunType
 
 TIMEOUT = 30.0  # seconds for one call
@@ -172,6 +174,26 @@ class Client:
                 changed = (run.status, run.counts) != (before.status, before.counts)
                 pause = FIRST_POLL if changed else min(pause * POLL_GROWTH, SLOWEST_POLL)
 
+    async def events(self, run: Run, *, after: int = 0) -> AsyncGenerator[RunEvent, None]:
+        """Yield the run's events after number `after` as they happen, until its end or that of the connection.
+
+        Raises `RequestRefused` with 404 also where the server has no event streams.
+        """
+        headers = {"Last-Event-ID": str(after)}
+        try:
+            async with aconnect_sse(self._http, "GET", f"{_path(run)}/events", headers=headers) as source:
+                if not source.response.is_success:
+                    await source.response.aread()
+                    raise _failure(source.response)
+                if source.response.status_code != httpx.codes.NO_CONTENT:
+                    async for sent in source.aiter_sse():
+                        if sent.data:  # a heartbeat or a hint has none
+                            yield RunEvent.model_validate_json(sent.data)
+        except (SSEError, ValueError):
+            raise _not_ours("the answer is no stream of events") from None
+        except httpx.HTTPError:
+            raise self._unreachable() from None
+
     async def items(self, run: Run, *, outcome: str | None = None) -> AsyncIterator[RunItem]:
         """Yield every item of a run in order, page by page."""
         async for raw in self._pages(f"{_path(run)}/items", {"outcome": outcome}):
@@ -258,12 +280,15 @@ class Client:
         try:
             response = await self._http.request(method, quote(path, safe="/"), **request)
         except (httpx.HTTPError, httpx.InvalidURL):
-            raise unreachable(
-                f"the server at {self.base_url}", next_step="check REINSTATE_URL, and whether the dispatcher runs"
-            ) from None
+            raise self._unreachable() from None
         if response.is_success:
             return response
         raise _failure(response)
+
+    def _unreachable(self) -> CliFailure:
+        return unreachable(
+            f"the server at {self.base_url}", next_step="check REINSTATE_URL, and whether the dispatcher runs"
+        )
 
 
 def _selection(item_ids: Sequence[UUID] | None, selector: dict[str, Any] | None) -> dict[str, Any]:
@@ -283,12 +308,16 @@ def _json(response: httpx.Response) -> Any:  # noqa: ANN401  JSON
     try:
         return response.json()
     except ValueError:
-        raise CliFailure(
-            "the answer is not JSON",
-            exit_code=ExitCode.REFUSED,
-            code="cli.bad_answer",
-            next_step="check that REINSTATE_URL leads to a Reinstate dispatcher",
-        ) from None
+        raise _not_ours("the answer is not JSON") from None
+
+
+def _not_ours(message: str) -> CliFailure:
+    return CliFailure(
+        message,
+        exit_code=ExitCode.REFUSED,
+        code="cli.bad_answer",
+        next_step="check that REINSTATE_URL leads to a Reinstate dispatcher",
+    )
 
 
 def _failure(response: httpx.Response) -> CliFailure:

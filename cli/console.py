@@ -82,6 +82,11 @@ class Output:
         else:
             show(stdout())
 
+    def event(self, document: Any) -> None:  # noqa: ANN401  anything JSON can say
+        """Print what happened before the result, a line each; people see it another way."""
+        if self.as_json:
+            print(json.dumps(document, default=str, ensure_ascii=False), flush=True)
+
     def say(self, renderable: "RenderableType") -> None:
         """Tell people something on standard error; programs do not hear it."""
         if not self.as_json:

@@ -44,6 +44,7 @@ class Run(Answer):
     operation: str
     status: RunStatus
     counts: RunCounts
+    last_event: int | None = None  # servers that have no event streams do not say
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None

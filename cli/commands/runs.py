@@ -67,7 +67,13 @@ async def _show(output: Output, tenant: UUID, run_id: UUID, *, with_items: bool)
 
 
 @app.command()
-def watch(run_id: RunArgument, tenant: TenantOption, as_json: JsonFlag = False) -> None:
+def watch(
+    run_id: RunArgument,
+    tenant: TenantOption,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per event as it happens, and the run as the last one.")
+    ] = False,
+) -> None:
     """Follow a run to its end; exit code 1 unless it succeeds."""
     with reporting(as_json) as output:
         run(_watch(output, tenant, run_id))
@@ -75,11 +81,13 @@ def watch(run_id: RunArgument, tenant: TenantOption, as_json: JsonFlag = False) 
 
 async def _watch(output: Output, tenant: UUID, run_id: UUID) -> None:
     from cli import views
+    from cli.following import LOOK_WHEN_QUIET, follow
 
     async with client() as api:
         found = await api.find_run(tenant, run_id)
         with progress_bar(output) as draw:
-            ended = await api.wait(found, draw)
+            quiet = None if output.as_json else LOOK_WHEN_QUIET
+            ended = await follow(api, found, output.event, draw, look_when_quiet=quiet)
     check_ended_well(ended)
     output.result(ended.model_dump(mode="json"), lambda console: console.print(views.run(ended)))
 

@@ -30,6 +30,20 @@ def a_run(**changes: Any) -> dict[str, Any]:
     return valid | changes
 
 
+def an_event(sequence: int, status: str, **changes: Any) -> dict[str, Any]:
+    """What the stream of `a_run` says of one event."""
+    known = {name: a_run()[name] for name in ("tenant_id", "run_type", "operation", "counts")}
+    kind = "progress" if status == "running" and sequence > 2 else "status"
+    event = {"run_id": str(RUN), "kind": kind, "status": status, "sequence": sequence, **known}
+    return event | {"occurred_at": "2026-03-02T09:30:00Z"} | changes
+
+
+def a_stream(*events: dict[str, Any]) -> tuple[int, bytes]:
+    """Answer with these events, between a hint and heartbeats, and end the stream."""
+    lines = [f"id: {one['sequence']}\nevent: {one['kind']}\ndata: {json.dumps(one)}\n\n" for one in events]
+    return 200, ("retry: 10\n\n" + ": heartbeat\n\n".join(lines) + ": heartbeat\n\n").encode()
+
+
 def a_problem(status: int, code: str, title: str = "No", **more: Any) -> tuple[int, dict[str, Any]]:
     return status, {"type": "about:blank", "title": title, "detail": title, "status": status, "code": code, **more}
 
@@ -68,6 +82,7 @@ def serving(api: FakeApi) -> Iterator[FakeApi]:
             status, document = api.answer(call)
             body = document if isinstance(document, bytes) else json.dumps(document).encode()
             self.send_response(status)
+            self.send_header("Content-Type", "text/event-stream" if isinstance(document, bytes) else "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
