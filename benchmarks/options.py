@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-LETTERS = "abcdefghj"  # (i), the event stream with 1,000 listeners, waits for its endpoint
+LETTERS = "abcdefghij"
 
 
 class OptionRefused(ValueError):

@@ -1,7 +1,4 @@
-"""The cases, in the order in which they are measured.
-
-(i), the event stream with 1,000 listeners, is missing: there is no endpoint for it yet.
-"""
+"""The cases, in the order in which they are measured."""
 
 from benchmarks.case import Case
 from benchmarks.cases.growth import Growth
@@ -11,6 +8,7 @@ from benchmarks.cases.one_run import OneRun, OneRunWithCalls
 from benchmarks.cases.parts import PartsAlone
 from benchmarks.cases.restore import Restore
 from benchmarks.cases.single_items import SingleItems
+from benchmarks.cases.streams import Streams
 from benchmarks.cases.tenants import Tenants
 
 CASES: tuple[type[Case], ...] = (
@@ -22,5 +20,6 @@ CASES: tuple[type[Case], ...] = (
     Tenants,
     IntakeAlone,
     PartsAlone,
+    Streams,
     Restore,
 )

@@ -109,6 +109,7 @@ def test_from_empty_servers_to_a_run_that_was_aborted(
         again = asked("backup", "start", "--name", "First")
         listed = asked("runs", "list")
         aborted = asked("runs", "abort", started["run"]["id"])
+        watched = reinstate("runs", "watch", started["run"]["id"], "--json")
         checks = asked("doctor")["checks"]
         refused = reinstate("runs", "show", tenant["id"], "--json")
         told = asked("notifications", "list")
@@ -116,6 +117,9 @@ def test_from_empty_servers_to_a_run_that_was_aborted(
     assert (started["created"], again["created"]) == (True, False)
     assert [run["id"] for run in listed["items"]] == [started["run"]["id"]]
     assert aborted["status"] == "aborted"
+    *events, end = map(json.loads, watched.stdout.splitlines())
+    assert [(event["sequence"], event["status"]) for event in events] == [(1, "queued"), (2, "aborted")]
+    assert (watched.exit_code, end["error"]["code"]) == (1, "run.aborted")
     assert {check["health"] for check in checks} <= {"ok", "note"}
     assert refused.exit_code == 4
     assert told["counts"]["total"] == len(told["items"])

@@ -31,10 +31,9 @@ QUICK = {
 
 @asynccontextmanager
 async def served(settings: DispatcherSettings, **changes: float) -> AsyncIterator[str]:
-    """A dispatcher behind its own kind of server; small buffers, so that a listener who takes nothing is noticed."""
+    """A dispatcher behind its own kind of server."""
     changed = settings.model_copy(update={**QUICK, **changes})
     listener = socket.create_server(("127.0.0.1", 0))
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     config = uvicorn.Config(
         create_app(changed), http=with_patience(changed.dispatcher_stalled_limit), log_level="warning", access_log=False
     )
