@@ -12,6 +12,7 @@ from httpx_sse import SSEError, aconnect_sse
 
 from cli.console import CliFailure, ExitCode, unreachable
 from cli.models import BackupSet, Notification, NotificationPage, Pause, Preview, Run, RunItem, RunPage, StartedRun
+from cli.refusals import RequestRefused, failure_of, not_ours
 from shared.contracts.events import RunEvent
 from shared.domain.runs import RunStatus, RunType
 
@@ -21,16 +22,6 @@ PAGE = 200
 _PATHS = {RunType.RESTORE: "restore-runs", RunType.BULK: "bulk-operation-runs"}
 
 Progress = Callable[[Run], None]
-
-
-class RequestRefused(CliFailure):
-    """The API answered with a problem. `status` is the HTTP status."""
-
-    def __init__(self, status: int, code: str, message: str, details: dict[str, Any]) -> None:
-        """Carry the problem's code and fields."""
-        next_step = _NEXT_STEPS.get(code, _NEXT_BY_STATUS.get(status, ""))
-        super().__init__(message, exit_code=ExitCode.REFUSED, code=code, next_step=next_step, details=details)
-        self.status = status
 
 
 class Client:
@@ -184,13 +175,13 @@ class Client:
             async with aconnect_sse(self._http, "GET", f"{_path(run)}/events", headers=headers) as source:
                 if not source.response.is_success:
                     await source.response.aread()
-                    raise _failure(source.response)
+                    raise failure_of(source.response)
                 if source.response.status_code != httpx.codes.NO_CONTENT:
                     async for sent in source.aiter_sse():
                         if sent.data:  # a heartbeat or a hint has none
                             yield RunEvent.model_validate_json(sent.data)
         except (SSEError, ValueError):
-            raise _not_ours("the answer is no stream of events") from None
+            raise not_ours("the answer is no stream of events") from None
         except httpx.HTTPError:
             raise self._unreachable() from None
 
@@ -283,7 +274,7 @@ class Client:
             raise self._unreachable() from None
         if response.is_success:
             return response
-        raise _failure(response)
+        raise failure_of(response)
 
     def _unreachable(self) -> CliFailure:
         return unreachable(
@@ -308,43 +299,4 @@ def _json(response: httpx.Response) -> Any:  # noqa: ANN401  JSON
     try:
         return response.json()
     except ValueError:
-        raise _not_ours("the answer is not JSON") from None
-
-
-def _not_ours(message: str) -> CliFailure:
-    return CliFailure(
-        message,
-        exit_code=ExitCode.REFUSED,
-        code="cli.bad_answer",
-        next_step="check that REINSTATE_URL leads to a Reinstate dispatcher",
-    )
-
-
-def _failure(response: httpx.Response) -> CliFailure:
-    try:
-        problem = response.json()
-        code, message = str(problem["code"]), str(problem.get("detail") or problem.get("title"))
-    except (ValueError, KeyError, TypeError):
-        code, message, problem = "cli.bad_answer", f"the server answered HTTP {response.status_code}", {}
-    fields = [str(error.get("field")) for error in problem.get("errors") or [] if isinstance(error, dict)]
-    if fields:
-        message = f"{message}: {', '.join(fields)}"
-    if response.status_code in (502, 503, 504):
-        return CliFailure(
-            message, exit_code=ExitCode.UNREACHABLE, code=code, next_step="try again in a moment: reinstate doctor"
-        )
-    return RequestRefused(response.status_code, code, message, {"status": response.status_code, "fields": fields})
-
-
-_NEXT_STEPS = {
-    "authz.unauthenticated": "set REINSTATE_TOKEN to the token that `reinstate user add` printed",
-    "authz.missing_capability": "ask an owner of the tenant for a stronger role",
-    "authz.tenant_not_operable": "the tenant is suspended: it can be read, but no run can be started",
-    "restore.preview_required": "run `reinstate restore preview` first and pass the id of the run that succeeded",
-    "restore.plan_changed": "the tenant changed since the preview: make a new preview",
-    "selection.empty": "select something, or refresh the inventory with `reinstate backup start`",
-    "operation.unknown": "docs/reference/openapi.json lists the operations, such as restore.execute",
-    "run.still_active": "wait for its end: reinstate runs watch",
-    "run.not_active": "the run is over: `reinstate runs show` tells how it ended",
-}
-_NEXT_BY_STATUS = {404: "check the ids, and that REINSTATE_TOKEN belongs to a member of the tenant"}
+        raise not_ours("the answer is not JSON") from None

@@ -6,9 +6,10 @@ from typing import Any
 
 import httpx
 
-from cli.client import FIRST_POLL, POLL_GROWTH, SLOWEST_POLL, TIMEOUT, Client, Progress, RequestRefused
+from cli.client import FIRST_POLL, POLL_GROWTH, SLOWEST_POLL, TIMEOUT, Client, Progress
 from cli.console import CliFailure, ExitCode
 from cli.models import Run
+from cli.refusals import RequestRefused
 from shared.contracts.events import EventKind, RunEvent
 from shared.domain.errors import SafeCode
 

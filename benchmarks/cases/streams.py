@@ -16,6 +16,7 @@ from benchmarks.place import Place
 from benchmarks.services import fleet, launch_dispatcher
 
 P50, P99 = "from commit to listener, p50", "from commit to listener, p99"
+ENDS = "the same when all runs end at once, p99"
 MEMORY, CPU = "dispatcher's memory per listener", "dispatcher's CPU, in cores"
 OVERTAKEN, LOST = "progress overtaken on its way", "events missed or repeated"
 WATCHED, AFTERWARDS = "dispatcher's memory when all listen", "dispatcher's memory after all events"
@@ -62,9 +63,10 @@ class Watched:
         began = time.perf_counter()
         self.sent[await place.connection.fetchval(statement, self.tenant_id, self.id)] = began
 
-    def delays(self) -> Iterator[float]:
-        """Seconds from each event to each listener."""
-        return (one.at - self.sent[one.sequence] for who in self.listeners for one in who.heard if one.sequence > 2)  # noqa: PLR2004  they were before
+    def delays(self, kind: str) -> Iterator[float]:
+        """Milliseconds from each event of a kind to each listener; what was there before they came is left out."""
+        heard = (one for who in self.listeners for one in who.heard if one.kind == kind and one.sequence in self.sent)
+        return ((one.at - self.sent[one.sequence]) * 1000 for one in heard)
 
     def wrong(self) -> int:
         """Count listeners that missed a status, heard something twice, out of order, or an answer that broke off."""
@@ -108,10 +110,11 @@ class Streams(Case):
                 for run in runs:
                     await run.event(place, _END)
                 await asyncio.gather(*(who.ended for run in runs for who in run.listeners))
-        delays = [delay * 1000 for run in runs for delay in run.delays()]
+        delays = [delay for run in runs for delay in run.delays("progress")]
         figures = self.figures
         figures.add(P50, percentile(delays, 0.5), "ms")
         figures.add(P99, percentile(delays, 0.99), "ms")
+        figures.add(ENDS, percentile([delay for run in runs for delay in run.delays("status")], 0.99), "ms")
         figures.add(MEMORY, (watched - before) / count / 1024, "KiB")
         figures.add(WATCHED, watched / _MIB, "MiB")
         figures.add(AFTERWARDS, afterwards / _MIB, "MiB")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from cli.client import RequestRefused
+from cli.refusals import RequestRefused
 from cli.console import CliFailure
 from cli.models import Run, StartedRun
 from shared.domain.runs import RunStatus

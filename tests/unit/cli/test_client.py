@@ -2,9 +2,10 @@
 
 import pytest
 
-from cli.client import Client, RequestRefused
+from cli.client import Client
 from cli.console import CliFailure, ExitCode
 from cli.models import Run
+from cli.refusals import RequestRefused
 from shared.domain.runs import RunStatus
 from tests.support.fake_api import RUN, TENANT, FakeApi, a_problem, a_run
 
