@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from cli.refusals import RequestRefused
 from cli.console import CliFailure
 from cli.models import Run, StartedRun
+from cli.refusals import RequestRefused
 from shared.domain.runs import RunStatus
 from tests.support.builders import World
 from tests.support.whole_system import Customer, System, a_customer

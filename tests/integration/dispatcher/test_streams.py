@@ -5,20 +5,24 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import islice
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 import uvicorn
 
+from benchmarks.listeners import Listener
+from cli.demo.fleet import Fleet
+from cli.stack.ports import choose_ports
 from services.dispatcher.app import create_app
 from services.dispatcher.connections import with_patience
 from services.dispatcher.settings import DispatcherSettings
 from shared.domain.operations import Role
 from shared.domain.runs import RunType
 from tests.support.builders import Person, World
-from tests.support.event_streams import Heard, RunByHand, Stream, listening
-from tests.support.rabbit import eventually
+from tests.support.event_streams import Heard, RunByHand, listening
+from tests.support.rabbit import Rabbit, eventually
 
 QUICK = {
     "dispatcher_stream_interval": 0.02,
@@ -305,29 +309,41 @@ async def test_a_stream_ends_when_it_is_old_and_its_reader_is_checked_when_it_co
     assert again.status_code == 404
 
 
-async def test_streams_end_in_order_when_the_server_stops(
-    settings: DispatcherSettings, run: RunByHand, manager: Person
+async def test_a_service_that_is_asked_to_stop_ends_its_streams_in_order_and_another_goes_on_with_them(
+    rabbit: Rabbit, database_url: str, management_url: str, run: RunByHand, manager: Person, tmp_path: Path
 ) -> None:
-    """A whole answer, not a broken one: the client knows where it was, and another server goes on from there."""
-    async with httpx.AsyncClient(timeout=15, trust_env=False) as http:
-        async with served(settings) as url:
-            opened: asyncio.Future[Stream] = asyncio.get_running_loop().create_future()
+    """SIGTERM: whole answers instead of broken ones, exit code 0 whoever reads or not, and nothing missed meanwhile."""
+    addresses = {"AMQP_URL": rabbit.amqp_url, "DATABASE_URL": database_url, "RABBITMQ_MANAGEMENT_URL": management_url}
+    fleet = Fleet(tmp_path, addresses)
+    port = choose_ports(["http"])["http"]
+    fleet.url = f"http://127.0.0.1:{port}"
+    try:
+        first = fleet.launch("dispatcher", "--port", str(port))
+        await fleet.ready()
+        readers = [await Listener.open(fleet.url, run.path, manager.token) for _ in range(20)]
+        idle = await Listener.open(fleet.url, run.path, manager.token, takes=False)
 
-            async def listen() -> list[Heard]:
-                async with listening(http, f"{url}{run.path}", manager.headers) as stream:
-                    async for _ in stream:
-                        if not opened.done():
-                            opened.set_result(stream)
-                    return stream.events
+        async def all_have_heard() -> bool:
+            return all(reader.heard for reader in readers)
 
-            listener = asyncio.create_task(listen())
-            await opened
-        heard = await listener
-        async with served(settings) as url, listening(http, f"{url}{run.path}", manager.headers, last_id=1) as stream:
-            await run.start()
-            await run.end()
-            rest = await stream.rest()
+        await eventually(all_have_heard)
+        await asyncio.to_thread(fleet.end, first.pid)
+        ended_whole = await asyncio.gather(*(reader.ended for reader in readers))
+        idle.close()
+        await run.start()
+        fleet.launch("dispatcher", "--port", str(port))
+        await fleet.ready()
+        again = [await Listener.open(fleet.url, run.path, manager.token, after=1) for _ in range(20)]
+        await run.end()
+        await asyncio.wait_for(asyncio.gather(*(reader.ended for reader in again)), 15)
+    finally:
+        codes = await asyncio.to_thread(fleet.stop)
 
-    assert what(heard) == [(1, "queued")]
-    assert [one for one in what(rest) if one != (2, "running")] == [(3, "succeeded")]
-    assert [event.status for event in rest] == ["running", "succeeded"]
+    assert (first.process.returncode, set(codes.values())) == (0, {0})
+    assert all(ended_whole)
+    for before, after in zip(readers, again, strict=True):
+        assert [(one.sequence, one.kind) for one in (*before.heard, *after.heard)] == [
+            (1, "status"),
+            (2, "status"),
+            (3, "status"),
+        ]
