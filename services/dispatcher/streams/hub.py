@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import anyio
 import structlog
@@ -17,6 +18,9 @@ from services.dispatcher.streams.story import Story
 from shared.domain.errors import SafeCode, TransientError
 from shared.front_door import RunKey
 from shared.ports import RunRecord
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +96,7 @@ class RunStreams:
         self.is_closed = False
         self._changes = changes
         self._metrics = metrics
-        self._per_tenant: Counter[object] = Counter()
+        self._per_tenant: Counter[UUID] = Counter()
         self._anybody = asyncio.Event()
 
     def open(self, run: RunRecord, after: int) -> Listener:
