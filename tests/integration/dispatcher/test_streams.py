@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import httpx
+import psutil
 import pytest
 import uvicorn
 
@@ -283,6 +284,10 @@ async def test_a_listener_that_takes_nothing_is_dropped_and_the_others_hear_ever
         stalled.sendall(asked.encode())
         async with listening(http, run.path, manager.headers, after=2) as stream:
 
+            async def is_closed() -> bool:
+                lines = psutil.Process().net_connections("tcp4")
+                return not any(line.raddr == stalled.getsockname() and line.status == "ESTABLISHED" for line in lines)
+
             async def are_two() -> bool:
                 return await metric(http, "reinstate_event_streams ") == 2
 
@@ -294,7 +299,9 @@ async def test_a_listener_that_takes_nothing_is_dropped_and_the_others_hear_ever
 
             await eventually(are_two)
             heard = aiter(stream)
+            assert not await is_closed()
             await eventually(is_dropped)
+            await eventually(is_closed)
             last = await run.end()
             rest = [event async for event in heard]
 

@@ -212,6 +212,8 @@ async def test_what_a_later_listener_brings_is_news_for_all_and_older_news_is_no
         await asyncio.sleep(0)
         hub.open(running(run, 5), 0)
         hub.open(running(run, 4), 0)
+        [topic] = hub.topics.values()
+        assert topic.story.sequence == 5
         hub.open(ended(running(run, 5)), 0)
 
         assert (await asyncio.wait_for(listening, 15))[-1] == 6
