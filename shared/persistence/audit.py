@@ -10,6 +10,8 @@ from shared.persistence.tables import audit_logs
 from shared.ports import AuditEntry
 from shared.runtime.ids import new_id
 
+_INSERT = insert(audit_logs)
+
 
 class SqlAudit:
     """`AuditPort` inside one transaction."""
@@ -23,18 +25,19 @@ class SqlAudit:
         """Append one line; return its id."""
         entry_id = new_id()
         await self._connection.execute(
-            insert(audit_logs).values(
-                id=entry_id,
-                tenant_id=self._tenant_id,
-                action=entry.action,
-                outcome=entry.outcome,
-                actor_type=entry.actor_type,
-                actor_id=entry.actor_id,
-                actor_name=entry.actor_name,
-                target_type=entry.target_type,
-                target_id=entry.target_id,
-                summary=entry.summary,
-                context=safe_context(entry.context),
-            )
+            _INSERT,
+            {
+                "id": entry_id,
+                "tenant_id": self._tenant_id,
+                "action": entry.action,
+                "outcome": entry.outcome,
+                "actor_type": entry.actor_type,
+                "actor_id": entry.actor_id,
+                "actor_name": entry.actor_name,
+                "target_type": entry.target_type,
+                "target_id": entry.target_id,
+                "summary": entry.summary,
+                "context": safe_context(entry.context),
+            },
         )
         return entry_id

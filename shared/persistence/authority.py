@@ -1,9 +1,11 @@
 """May this run still be worked? Read again when a worker takes it up, since it may have waited for hours."""
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, select
+from sqlalchemy import Select, and_, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.connectors.port import TenantConnection
@@ -31,14 +33,8 @@ class SqlAuthority:
 
     async def of(self, run: RunRecord) -> Authority:
         """Return the authority of a run: its tenant must be active and its initiator, if any, still entitled."""
-        statement = (
-            select(tenants, users.c.id.label("user_id"), users.c.disabled_at, memberships.c.role)
-            .select_from(tenants)
-            .outerjoin(users, users.c.id == run.initiator_id)
-            .outerjoin(memberships, and_(memberships.c.tenant_id == tenants.c.id, memberships.c.user_id == users.c.id))
-            .where(tenants.c.id == self._tenant_id)
-        )
-        row = (await self._connection.execute(statement)).mappings().one()
+        of = {"of_tenant": self._tenant_id, "of_user": run.initiator_id}
+        row = (await self._connection.execute(_facts(), of)).mappings().one()
         connection = TenantConnection(self._tenant_id, row["connector"], row["external_id"], row["connection"])
         if row["status"] != "active":
             return Authority(connection, SafeCode.AUTHZ_TENANT_NOT_OPERABLE)
@@ -52,3 +48,15 @@ class SqlAuthority:
         if operation and Role(row["role"]).rank < operation.role.rank:
             return Authority(connection, SafeCode.AUTHZ_MISSING_CAPABILITY)
         return Authority(connection, None)
+
+
+@cache
+def _facts() -> Select[Any]:
+    is_member = and_(memberships.c.tenant_id == tenants.c.id, memberships.c.user_id == users.c.id)
+    return (
+        select(tenants, users.c.id.label("user_id"), users.c.disabled_at, memberships.c.role)
+        .select_from(tenants)
+        .outerjoin(users, users.c.id == bindparam("of_user", type_=users.c.id.type))
+        .outerjoin(memberships, is_member)
+        .where(tenants.c.id == bindparam("of_tenant"))
+    )

@@ -5,9 +5,10 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, bindparam, case, func, or_, select, update
+from sqlalchemy import ColumnElement, DateTime, Select, Text, bindparam, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningInsert
 
 from shared.contracts.events import MAX_RECIPIENTS
 from shared.domain.errors import safe_context
@@ -31,16 +32,8 @@ class SqlRuns:
     async def insert(self, run: NewRun) -> RunRecord | None:
         """Insert a queued run; None when an identical one is active (partial unique index)."""
         table = RUN_TABLES[run.run_type]
-        statement = (
-            insert(table.runs)
-            .values(**_shared_values(run), **_own_values(run))
-            .on_conflict_do_nothing(
-                index_elements=["tenant_id", "idempotency_key"],
-                index_where=IS_ACTIVE,
-            )
-            .returning(*table.columns())
-        )
-        row = (await self._connection.execute(statement)).mappings().first()
+        values = {**_shared_values(run), **_own_values(run)}
+        row = (await self._connection.execute(_insert(run.run_type), values)).mappings().first()
         return run_record(table, dict(row)) if row else None
 
     async def find_active(self, run_type: RunType, idempotency_key: str) -> RunRecord | None:
@@ -203,16 +196,23 @@ def ending_values(table: RunTable, ending: Ending) -> dict[str, Any]:
     }
 
 
+@cache
+def _insert(run_type: RunType) -> ReturningInsert[Any]:
+    table = RUN_TABLES[run_type]
+    due = func.coalesce(bindparam("due", type_=DateTime(timezone=True)), _NOW)
+    row = insert(table.runs).values(woken_at=due, waiting_since=due)
+    once = row.on_conflict_do_nothing(index_elements=["tenant_id", "idempotency_key"], index_where=IS_ACTIVE)
+    return once.returning(*table.columns())
+
+
 def _shared_values(run: NewRun) -> dict[str, Any]:
-    later = {"wait_reason": WaitReason.SCHEDULED.value, "wait_until": run.not_before} if run.not_before else {}
-    due = run.not_before or _NOW
     return {
         "id": run.id,
         "tenant_id": run.tenant_id,
         "operation": run.operation,
-        "woken_at": due,
-        "waiting_since": due,
-        **later,
+        "due": run.not_before,
+        "wait_reason": WaitReason.SCHEDULED.value if run.not_before else None,
+        "wait_until": run.not_before,
         "status": RunStatus.QUEUED.value,
         "idempotency_key": run.idempotency_key,
         "requested_by": run.requested_by,

@@ -1,8 +1,10 @@
 """The transaction's tenant and its members."""
 
+from functools import cache
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.domain.operations import Role
@@ -20,16 +22,25 @@ class SqlTenants:
 
     async def get(self) -> Tenant | None:
         """Return the tenant; None when there is no such one."""
-        statement = select(tenants.c.id, tenants.c.name, tenants.c.status).where(tenants.c.id == self._tenant_id)
-        row = (await self._connection.execute(statement)).first()
+        row = (await self._connection.execute(_tenant(), {"of_tenant": self._tenant_id})).first()
         return Tenant(row.id, row.name, row.status) if row else None
 
     async def role_of(self, user_id: UUID) -> Role | None:
         """Return the user's role in the tenant; None for strangers and disabled users."""
-        role = await self._connection.scalar(
-            select(memberships.c.role)
-            .join(users, users.c.id == memberships.c.user_id)
-            .where(memberships.c.tenant_id == self._tenant_id, memberships.c.user_id == user_id)
-            .where(users.c.disabled_at.is_(None))
-        )
+        role = await self._connection.scalar(_role(), {"of_tenant": self._tenant_id, "of_user": user_id})
         return Role(role) if role else None
+
+
+@cache
+def _tenant() -> Select[Any]:
+    return select(tenants.c.id, tenants.c.name, tenants.c.status).where(tenants.c.id == bindparam("of_tenant"))
+
+
+@cache
+def _role() -> Select[Any]:
+    return (
+        select(memberships.c.role)
+        .join(users, users.c.id == memberships.c.user_id)
+        .where(memberships.c.tenant_id == bindparam("of_tenant"), memberships.c.user_id == bindparam("of_user"))
+        .where(users.c.disabled_at.is_(None))
+    )
