@@ -8,7 +8,7 @@ the time: the next worker finds every fact in the rows.
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -42,6 +42,17 @@ _WITHOUT_EFFECT = frozenset({"absent", "finished", "held"})  # refusals of a wak
 _AROUND_RETRY = timedelta(seconds=5)  # between attempts at what precedes or follows a run's items
 
 
+@dataclass(frozen=True, slots=True)
+class _TakenUp:
+    """A run whose lease was taken: to be worked, or to be ended at once."""
+
+    lease: Lease
+    run: RunRecord
+    connection: TenantConnection
+    ending: Ending | None
+    starts: bool
+
+
 class Engine:
     """Works runs, slice by slice. One instance per process; concurrent wake-ups are independent."""
 
@@ -73,6 +84,26 @@ class Engine:
         """
         if self._draining:
             raise TransientError(SafeCode.SERVICE_UNAVAILABLE)
+        try:
+            async with asyncio.timeout(self._settings.acquire_limit.total_seconds()):
+                taken = await self._take_up(wake_up, message_id, redelivered=redelivered)
+        except TimeoutError:
+            raise TransientError(SafeCode.SERVICE_UNAVAILABLE) from None
+        if taken is None:
+            return
+        if taken.starts:
+            RUNS_STARTED.labels(taken.run.operation).inc()
+        reached("after_acquire")
+        try:
+            if taken.ending is not None:
+                await self._finish(taken.lease, taken.ending)
+            else:
+                await self._hold(taken.lease, taken.run, taken.connection)
+        except LeaseLost:
+            LEASES_LOST.labels(taken.lease.service).inc()
+            _log.warning("lease.lost", run_id=str(taken.run.id), epoch=taken.lease.epoch)
+
+    async def _take_up(self, wake_up: WakeUp, message_id: UUID, *, redelivered: bool) -> _TakenUp | None:
         async with self._uow.begin(wake_up.tenant_id) as tx:
             acquired = await tx.ledger.acquire(
                 wake_up.run_type,
@@ -89,7 +120,7 @@ class Engine:
                 _log.debug("lease.refused", run_id=str(wake_up.run_id), reason=acquired.reason)
                 if acquired.reason == WaitReason.PAUSED:
                     await self._give_turns(tx)
-                return
+                return None
             lease, run = acquired
             authority = await tx.authority.of(run)
             ending = self._ending_before_work(lease, run, authority.refusal)
@@ -97,17 +128,7 @@ class Engine:
             if starts:
                 run = await tx.ledger.start(lease)
                 await tx.outbox.announce(run, EventKind.STATUS)
-        if starts:
-            RUNS_STARTED.labels(run.operation).inc()
-        reached("after_acquire")
-        try:
-            if ending is not None:
-                await self._finish(lease, ending)
-            else:
-                await self._hold(lease, run, authority.connection)
-        except LeaseLost:
-            LEASES_LOST.labels(lease.service).inc()
-            _log.warning("lease.lost", run_id=str(run.id), epoch=lease.epoch)
+        return _TakenUp(lease, run, authority.connection, ending, starts)
 
     async def _hold(self, lease: Lease, run: RunRecord, connection: TenantConnection) -> None:
         call_limit, holder = self._settings.call_limit.total_seconds(), holder_of(run.id, lease.epoch)

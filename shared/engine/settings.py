@@ -13,6 +13,8 @@ class EngineSettings:
 
     owner: str  # unique per process start
     lease_ttl: timedelta = timedelta(seconds=30)
+    # Whoever cannot reach the database would keep wake-ups that others could work.
+    acquire_limit: timedelta = timedelta(seconds=10)
     call_limit: timedelta = timedelta(seconds=18)  # of one call to a tenant's system
     slice_items: int = 20_000
     page_items: int = 500  # read at a time, twice as many after each page that was quick

@@ -10,9 +10,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from shared.connectors.port import TenantConnection
-from shared.domain.errors import LeaseLost, SafeCode
+from shared.domain.errors import LeaseLost, SafeCode, TransientError
 from shared.domain.items import Outcome
 from shared.domain.runs import RunStatus
 from shared.engine.guard import LeaseGuard
@@ -222,6 +223,20 @@ class FrozenWhileItCommits:
     async def begin(self, _: UUID) -> AsyncIterator[Any]:
         yield self
         self.now += 60
+
+
+async def test_a_wake_up_that_cannot_be_looked_at_in_time_is_given_back(world: Lab) -> None:
+    """A worker whose line to the database is silent would keep it from those who could work the run."""
+    run, work = await world.add_run(), ToyWork(3)
+    async with world.engine.begin() as line:
+        await line.execute(text("SELECT 1 FROM bulk_operation_runs FOR UPDATE"))
+
+        with pytest.raises(TransientError):
+            await world.wake(world.worker(work, acquire_limit=timedelta(milliseconds=300)), run)
+
+    assert work.attempts == []
+    await world.wake(world.worker(work), run)
+    assert (await world.get(run)).status is RunStatus.SUCCEEDED
 
 
 async def never_ends(_tx: object, slice_: RunSlice) -> RunRecord:
