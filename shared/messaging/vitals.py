@@ -80,22 +80,24 @@ class ProcessVitals:
         """Raise `ConsumersLost` once the consumers have been gone for `patience` although the broker answers.
 
         A process that never had them waits: its start looks after that. A broker that is away is waited for, since
-        the client comes back by itself and a fresh process could do no more. Time is counted in looks, so that a
-        process that was frozen gets its time to reconnect.
+        the client comes back by itself and a fresh process could do no more; one that answers must have done so for
+        half of the time already, or a broker that came back this moment would look like lost consumers. Time is counted
+        in looks, so that a process that was frozen gets its time to reconnect.
         """
         limit = patience.total_seconds()
         pause = min(_LOOK_EVERY, limit / 4)
-        gone_for = 0.0
+        gone_for, has_answered = 0.0, False
         while True:
             if self._intake.is_consuming:
-                gone_for = 0.0
+                gone_for, has_answered = 0.0, False
             elif self._intake.has_consumed:
                 gone_for += pause
-            if gone_for >= limit:
-                if await self._intake.is_broker_there() and not self._intake.is_consuming:
-                    log.critical("consumers.lost", seconds=round(gone_for, 1))
+            if gone_for >= limit / 2:
+                answers = await self._intake.is_broker_there() and not self._intake.is_consuming
+                if answers and has_answered:
+                    log.critical("consumers.lost", seconds=round(limit, 1))
                     raise ConsumersLost
-                gone_for = 0.0
+                gone_for, has_answered = 0.0, answers
             await asyncio.sleep(pause)
 
     async def _relay(self) -> State:
