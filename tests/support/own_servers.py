@@ -17,6 +17,7 @@ from cli.stack.postgres import Postgres, find_postgres, usable_programs
 from cli.stack.rabbitmq import NODE, RabbitMQ
 
 _PATIENCE = 30.0  # seconds for a server to end
+_PATIENCE_WITH_TOOLS = 120.0  # seconds; each starts an Erlang machine of its own, slow where everything is
 
 
 @dataclass
@@ -85,7 +86,7 @@ class OwnServers:
             cwd=self.broker.home,
             check=True,
             capture_output=True,
-            timeout=_PATIENCE,
+            timeout=_PATIENCE_WITH_TOOLS,
             **processes.identity(self.broker.user),
         )
 
