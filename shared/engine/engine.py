@@ -28,12 +28,13 @@ from shared.domain.errors import (
     TransientError,
 )
 from shared.domain.runs import RunStatus, WaitReason, final_status
+from shared.engine.endings import end_of, ended_early
 from shared.engine.errors import first_error
 from shared.engine.guard import LeaseGuard, LeaseKeeper
 from shared.engine.settings import EngineSettings
 from shared.engine.slices import EngineUnitOfWork, RunSlice
 from shared.engine.work import EngineTransaction, Work
-from shared.ports import AuditEntry, Ending, Lease, Refusal, RunRecord
+from shared.ports import Ending, Lease, Refusal, RunRecord
 from shared.runtime.failpoints import reached
 from shared.runtime.metrics import DUPLICATES, LEASES_LOST, RUN_SECONDS, RUNS_FINISHED, RUNS_STARTED, SLICE_SECONDS
 
@@ -153,11 +154,11 @@ class Engine:
         if run.abort_requested_at is not None:
             return Ending(RunStatus.ABORTED, SafeCode.RUN_ABORTED)
         if run.deadline_at is not None and run.deadline_at <= lease.granted_at:
-            return _ended_early(run, SafeCode.RUN_DEADLINE_EXCEEDED)
+            return ended_early(run, SafeCode.RUN_DEADLINE_EXCEEDED)
         if refusal is not None:
-            return _ended_early(run, refusal)
+            return ended_early(run, refusal)
         if run.operation not in self._works:
-            return _ended_early(run, SafeCode.OPERATION_UNKNOWN)
+            return ended_early(run, SafeCode.OPERATION_UNKNOWN)
         return None
 
     async def _work(self, slice_: RunSlice) -> None:
@@ -186,10 +187,10 @@ class Engine:
             await self._put_off(slice_, error)
             return False
         except (PermanentError, RunFatalError) as error:
-            await self._finish(slice_.lease, _ended_early(slice_.run, error.code, error))
+            await self._finish(slice_.lease, ended_early(slice_.run, error.code, error))
             return False
         if slice_.run.counts.total == 0:
-            await self._finish(slice_.lease, _ended_early(slice_.run, SafeCode.SELECTION_EMPTY))
+            await self._finish(slice_.lease, ended_early(slice_.run, SafeCode.SELECTION_EMPTY))
             return False
         return True
 
@@ -198,7 +199,7 @@ class Engine:
         is_attempt = not isinstance(error, ThrottledError)
         too_often = is_attempt and slice_.run.attempt >= self._settings.max_pickups
         if too_often or (not is_attempt and self._has_waited_too_long(slice_)):
-            await self._finish(slice_.lease, _ended_early(slice_.run, error.code, error))
+            await self._finish(slice_.lease, ended_early(slice_.run, error.code, error))
         else:
             await self._release(slice_, *_wait_of(error), is_attempt=is_attempt)
 
@@ -222,13 +223,13 @@ class Engine:
         if run.counts.is_complete:
             await self._conclude(slice_)
         elif slice_.fatal is not None:
-            await self._finish(slice_.lease, _ended_early(run, slice_.fatal.code, slice_.fatal), slice_)
+            await self._finish(slice_.lease, ended_early(run, slice_.fatal.code, slice_.fatal), slice_)
         elif slice_.abort_requested:
             await self._finish(slice_.lease, Ending(RunStatus.ABORTED, SafeCode.RUN_ABORTED), slice_)
         elif slice_.is_overdue:
-            await self._finish(slice_.lease, _ended_early(run, SafeCode.RUN_DEADLINE_EXCEEDED), slice_)
+            await self._finish(slice_.lease, ended_early(run, SafeCode.RUN_DEADLINE_EXCEEDED), slice_)
         elif slice_.throttled_for is not None and self._has_waited_too_long(slice_):
-            await self._finish(slice_.lease, _ended_early(run, SafeCode.GRAPH_THROTTLED), slice_)
+            await self._finish(slice_.lease, ended_early(run, SafeCode.GRAPH_THROTTLED), slice_)
         elif slice_.throttled_for is not None:
             await self._release(slice_, WaitReason.THROTTLED, slice_.throttled_for)
         else:
@@ -245,7 +246,7 @@ class Engine:
             await self._release(slice_, *_wait_of(error))
             return
         except ReinstateError as error:
-            await self._finish(slice_.lease, _ended_early(slice_.run, error.code, error), slice_)
+            await self._finish(slice_.lease, ended_early(slice_.run, error.code, error), slice_)
             return
         await self._finish(slice_.lease, Ending(final_status(slice_.run.counts)), slice_)
 
@@ -271,7 +272,7 @@ class Engine:
         reached("before_finish")
         ended: RunRecord = await tx.ledger.finish(lease, ending, run)
         await tx.outbox.announce(ended, EventKind.STATUS)
-        await tx.audit.add(_end_of(ended))
+        await tx.audit.add(end_of(ended))
         await self._give_turns(tx)
         return ended
 
@@ -304,22 +305,3 @@ def _wait_of(error: TransientError) -> tuple[WaitReason, timedelta]:
         asked = timedelta(seconds=error.retry_after) if error.retry_after is not None else _AROUND_RETRY
         return WaitReason.THROTTLED, asked
     return WaitReason.RETRY_IN, _AROUND_RETRY
-
-
-def _ended_early(run: RunRecord, code: SafeCode, error: ReinstateError | None = None) -> Ending:
-    status = RunStatus.PARTIAL if run.counts.succeeded and run.status is RunStatus.RUNNING else RunStatus.FAILED
-    return Ending(status, code, error.context if error else {})
-
-
-def _end_of(run: RunRecord) -> AuditEntry:
-    outcome = {RunStatus.SUCCEEDED: "success", RunStatus.PARTIAL: "partial", RunStatus.ABORTED: "info"}
-    return AuditEntry(
-        action=f"{run.operation}.{run.status.value}",
-        outcome=outcome.get(run.status, "failure"),
-        actor_type="system",
-        actor_name="worker",
-        summary=f"{run.operation} ended {run.status.value}",
-        target_type=run.run_type.value,
-        target_id=run.id,
-        context={"count": run.counts.processed, "reason": run.error_code.value if run.error_code else None},
-    )

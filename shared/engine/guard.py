@@ -54,7 +54,7 @@ class LeaseGuard:
         return self.lease.granted_at + timedelta(seconds=self.monotonic() - self._granted)
 
     def rest(self) -> None:
-        """Miss the lease no more: its run has ended, or others may have it."""
+        """Miss the lease no more: its run has ended, and a renewal on its way will find nothing."""
         self._is_over = True
 
     def give_up(self) -> None:

@@ -164,7 +164,7 @@ class RunSlice:
         try:
             await self._record(batch)
         except BaseException:
-            self.run = before
+            self.run = before  # what was rolled back must not count as progress
             raise
         reached("after_record")
         ITEM_ATTEMPTS.labels(self.run.operation).inc(len(batch))

@@ -96,7 +96,7 @@ def progressed(run_type: RunType) -> ReturningUpdate[Any]:
 def open_page(run_type: RunType) -> Select[Any]:
     """Move the run's mark to its first open item; return due items of that one's phase, as columns of `Item`.
 
-    At most `page_size`, in order. None when the lease is not in force any more.
+    At most `page_size`, in order; no rows when the lease is not in force any more.
     """
     table = RUN_TABLES[run_type]
     moved = update(table.runs).where(holds(table)).values(first_open=_first_open(table))

@@ -113,10 +113,7 @@ class SqlOutbox:
 
         A reused run is announced under `queued`, where the upstream that asked for it listens.
         """
-        recipients: tuple[UUID, ...] = ()
-        if kind is not EventKind.PROGRESS:
-            known = run.watchers is not None
-            recipients = recipients_of(run, run.watchers or ()) if known else await self._runs.recipients(run)
+        recipients = () if kind is EventKind.PROGRESS else await self._whom(run)
         event = RunEvent(
             kind=kind,
             tenant_id=run.tenant_id,
@@ -142,6 +139,11 @@ class SqlOutbox:
         wake_up = WakeUp(tenant_id=run.tenant_id, run_type=run.run_type, run_id=run.id, lane=run.lane)
         key = work_key(run.run_type, run.lane)
         await self._add(wake_up, MessageType.WAKE_UP, Exchange.WORK, key, run.id, {}, delay=delay)
+
+    async def _whom(self, run: RunRecord) -> tuple[UUID, ...]:
+        if run.watchers is not None:  # the statement that changed the run returned them
+            return recipients_of(run, run.watchers)
+        return await self._runs.recipients(run)
 
     async def _add(
         self,
