@@ -144,15 +144,16 @@ async def _postgresql() -> Finding:
 
 async def _schema() -> Finding:
     from shared.domain.errors import TransientError
-    from shared.persistence.migrate import current, head
+    from shared.persistence.migrate import current
+    from shared.persistence.revisions import HEAD
 
     try:
         revision = await current(settings.database_url())
     except (TransientError, ValueError):
         return Finding("schema", Health.WRONG, "the database does not answer", "see postgresql")
-    if revision == head():
+    if revision == HEAD:
         return Finding("schema", Health.OK, revision)
-    return Finding("schema", Health.WRONG, f"{revision or 'empty'}, newest {head()}", "reinstate db migrate")
+    return Finding("schema", Health.WRONG, f"{revision or 'empty'}, newest {HEAD}", "reinstate db migrate")
 
 
 async def _dispatcher() -> Finding:

@@ -34,12 +34,13 @@ def show_current(as_json: JsonFlag = False) -> None:
 
 
 async def _current(output: Output) -> None:
-    from shared.persistence.migrate import current, head
+    from shared.persistence.migrate import current
+    from shared.persistence.revisions import HEAD
 
-    revision, newest = await current(database_url()), head()
+    revision = await current(database_url())
     output.result(
-        {"revision": revision, "head": newest, "is_current": revision == newest},
-        lambda console: console.print(f"schema {revision or 'empty'}, newest {newest}"),
+        {"revision": revision, "head": HEAD, "is_current": revision == HEAD},
+        lambda console: console.print(f"schema {revision or 'empty'}, newest {HEAD}"),
     )
-    if revision != newest:
+    if revision != HEAD:
         raise typer.Exit(1)

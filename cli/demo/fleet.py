@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import aio_pika
 import httpx
@@ -22,12 +22,59 @@ STOP_TIMEOUT: Final = 15.0
 _POLL: Final = 0.05
 
 
+class Process(Protocol):
+    """As much of `subprocess.Popen` as a fleet needs."""
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended, as far as is known; the negative number of the signal that ended it."""
+
+    def poll(self) -> int | None:
+        """Look how it ended; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end. Raises `subprocess.TimeoutExpired`."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal, unless the process is known to be gone."""
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+
+
+Start = Callable[[Sequence[str], Mapping[str, str], Path], Process]
+"""Starts `reinstate` with arguments and a whole environment; its output goes to a file."""
+
+
+def start_process(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
+    """Start `reinstate` as any shell would."""
+    return _run([sys.executable, "-m", "cli.main", *arguments], environment, log)
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
+    with log.open("wb") as out:
+        return subprocess.Popen(  # noqa: S603  our own command
+            command,
+            env=environment,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,  # Ctrl-C reaches us, and we stop them in order
+        )
+
+
 @dataclass
 class Service:
     """One process and the file its log goes to."""
 
     name: str
-    process: "subprocess.Popen[bytes]"
+    process: Process
     log: Path
 
     @property
@@ -42,28 +89,26 @@ class Fleet:
 
     folder: Path
     environment: Mapping[str, str]
+    start: Start = start_process
     services: list[Service] = field(default_factory=list)
     url: str = ""
     started: int = 0
 
     def launch(self, name: str, *arguments: str) -> Service:
         """Start `reinstate serve NAME`; its log goes to a file of its own in the fleet's folder."""
-        return self.launch_as(name, [sys.executable, "-m", "cli.main", "serve", name, *arguments])
+        log = self._next_log(name)
+        return self._add(name, self.start(["serve", name, *arguments], self._whole_environment, log), log)
 
     def launch_as(self, name: str, command: Sequence[str]) -> Service:
         """Start a service by another command than ours."""
-        self.started += 1
-        log = self.folder / f"{name}-{self.started}.log"
-        with log.open("wb") as out:
-            process = subprocess.Popen(  # noqa: S603  our own command
-                command,
-                env={**os.environ, **self.environment},
-                stdout=out,
-                stderr=out,
-                start_new_session=True,  # Ctrl-C reaches us, and we stop them in order
-            )
-        self.services.append(Service(name, process, log))
-        return self.services[-1]
+        log = self._next_log(name)
+        return self._add(name, _run(command, self._whole_environment, log), log)
+
+    def beside(self, folder: str, **settings: str) -> "Fleet":
+        """Make a fleet with the same servers and other settings, in a folder within this one's."""
+        path = self.folder / folder
+        path.mkdir()
+        return Fleet(path, {**self.environment, **settings}, self.start)
 
     def launch_all(self, **workers: int) -> None:
         """Start one dispatcher, one notifier and so many of each worker (`restore_worker=2`)."""
@@ -122,6 +167,18 @@ class Fleet:
                     codes[service.log.stem] = service.process.wait()
         self.services.clear()
         return codes
+
+    @property
+    def _whole_environment(self) -> dict[str, str]:
+        return {**os.environ, **self.environment}
+
+    def _next_log(self, name: str) -> Path:
+        self.started += 1
+        return self.folder / f"{name}-{self.started}.log"
+
+    def _add(self, name: str, process: Process, log: Path) -> Service:
+        self.services.append(Service(name, process, log))
+        return self.services[-1]
 
     async def _until_api_is_ready(self) -> None:
         async with httpx.AsyncClient(base_url=self.url) as client:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -20,17 +19,6 @@ def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     return config
-
-
-def head() -> str:
-    """Return the newest revision that this code knows."""
-    return ScriptDirectory.from_config(_config()).get_current_head() or ""
-
-
-def serves(revision: str | None) -> bool:
-    """Tell whether this code runs on that schema: its own newest one, or a later one that it cannot know yet."""
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    return revision is not None and (revision == head() or revision not in known)
 
 
 async def upgrade(database_url: str, revision: str = "head") -> None:

@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.types import Float
 
 from shared.persistence.database import translated
-from shared.persistence.migrate import serves
+from shared.persistence.revisions import serves
 from shared.persistence.tables import outbox
 
 _NOW = func.clock_timestamp()

@@ -2,14 +2,12 @@
 
 import asyncio
 import random
-import tempfile
-from pathlib import Path
+import time
 from uuid import uuid4
 
 import pytest
 
 from cli.console import CliFailure
-from cli.demo.fleet import Fleet
 from cli.stack.ports import choose_ports
 from shared.contracts.commands import StartBulkOperationRun
 from shared.domain.runs import RunStatus
@@ -85,8 +83,7 @@ async def test_t33_three_dispatchers_relays_and_sweepers_do_nothing_twice(
     here: Arena, world: World, note: Note
 ) -> None:
     """T33: two more, one of them killed and launched again now and then; restores lose their workers meanwhile."""
-    folder = Path(tempfile.mkdtemp(dir=here.fleet.folder))
-    more = Fleet(folder, {**here.fleet.environment, "DISPATCHER_SWEEP_INTERVAL": "0.2"})
+    more = here.fleet.beside(f"more-{time.monotonic_ns()}", DISPATCHER_SWEEP_INTERVAL="0.2")
 
     async def come_and_go(rng: random.Random) -> None:
         for name in ("http", "other"):

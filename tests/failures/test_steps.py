@@ -50,10 +50,9 @@ MANY_TIMES = {"before_intent", "after_intent", "after_call"}  # a restore of our
 
 def arm(here: Arena, name: str, passages: int) -> Fleet:
     """Launch a worker that dies at a failpoint."""
-    folder = here.fleet.folder / f"armed-{name}-{time.monotonic_ns()}"
-    folder.mkdir()
     slices = {"WORKER_SLICE_SECONDS": "0.1"} if name == "after_release" else {}  # a restore of ours fits into one slice
-    armed = Fleet(folder, {**here.fleet.environment, **slices, failpoints.VARIABLE: f"{name}:{passages}"})
+    traps = {failpoints.VARIABLE: f"{name}:{passages}"}
+    armed = here.fleet.beside(f"armed-{name}-{time.monotonic_ns()}", **slices, **traps)
     armed.launch("restore-worker")
     return armed
 

@@ -21,6 +21,7 @@ from shared.persistence.database import create_engine
 from simulator.journal import Entry
 from tests.support import invariants
 from tests.support.builders import World
+from tests.support.forks import forks
 from tests.support.load import Journal, Manager, dice, managers
 from tests.support.own_servers import OwnServers
 from tests.support.rabbit import Rabbit
@@ -93,9 +94,7 @@ class Arena:
     @asynccontextmanager
     async def behind(self, wire: Wire, variable: str, name: str, **settings: str) -> AsyncIterator[Service]:
         """Run one more worker, that reaches a server through `wire`; it is killed at the end if it is still there."""
-        folder = self.fleet.folder / f"wire-{time.monotonic_ns()}"
-        folder.mkdir()
-        cut_off = Fleet(folder, {**self.fleet.environment, variable: wire.url, **settings})
+        cut_off = self.fleet.beside(f"wire-{time.monotonic_ns()}", **{variable: wire.url}, **settings)
         service = cut_off.launch(name)
         try:
             await until(lambda: _has_started(service), PATIENCE)
@@ -158,6 +157,7 @@ def arena(
         amqp_url,
         management_url,
         settings=settings,
+        start=forks().start,
         **({"restore_worker": 2, "bulk_worker": 2} | workers),
     ) as system:
         yield Arena(system, servers)

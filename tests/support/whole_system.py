@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import aio_pika
 
 from cli.client import Client
-from cli.demo.fleet import Fleet, Service
+from cli.demo.fleet import Fleet, Service, Start, start_process
 from cli.models import Run
 from shared.contracts.names import Exchange
 from shared.domain.operations import Role
@@ -148,6 +148,7 @@ def whole_system(
     management_url: str,
     *,
     settings: Mapping[str, str] | None = None,
+    start: Start = start_process,
     **workers: int,
 ) -> Iterator[System]:
     """Run everything until the block ends; every service that is left then must end with exit code 0."""
@@ -163,7 +164,7 @@ def whole_system(
             "GRAPH_REQUEST_LIMIT": _NO_LIMIT,
             **(settings or {}),
         }
-        system = System(simulator, Fleet(folder, environment), database_url, amqp_url, management_url)
+        system = System(simulator, Fleet(folder, environment, start), database_url, amqp_url, management_url)
         try:
             asyncio.run(_begin(system, workers))
             yield system

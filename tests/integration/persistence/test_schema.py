@@ -1,17 +1,19 @@
 """The laws that the database itself holds, whatever the code does."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, insert, inspect, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.persistence import migrate
+from shared.persistence import migrate, revisions
 from shared.persistence.database import create_engine
 from shared.persistence.tables import backup_sets, bulk_operation_runs, metadata, restore_runs, tenants
 from shared.runtime.ids import new_id
@@ -166,4 +168,19 @@ async def test_migrating_twice_changes_nothing_and_the_head_is_known(bare_databa
     await migrate.upgrade(bare_database_url)
     await migrate.upgrade(bare_database_url)
 
-    assert await migrate.current(bare_database_url) == migrate.head()
+    assert await migrate.current(bare_database_url) == revisions.HEAD
+
+
+def test_the_revisions_that_the_code_knows_are_those_of_the_migrations() -> None:
+    scripts = ScriptDirectory(str(Path(migrate.__file__).parent / "migrations")).walk_revisions()
+
+    assert tuple(script.revision for script in reversed(list(scripts))) == revisions.KNOWN
+
+
+@pytest.mark.parametrize(
+    ("revision", "is_served"), [(None, False), (revisions.HEAD, True), ("of a later release", True)]
+)
+def test_a_schema_of_a_later_release_is_served_and_an_empty_database_is_not(
+    revision: str | None, *, is_served: bool
+) -> None:
+    assert revisions.serves(revision) is is_served
