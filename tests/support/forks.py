@@ -108,9 +108,11 @@ def _serve_forks() -> None:
             pid = question["status"]
             answer = {"returncode": _status(pid, children)}
         else:
+            log = os.open(question["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)  # there as soon as the process is
             pid = os.fork()
             if pid == 0:
-                _become(question)
+                _become(question, log)
+            os.close(log)
             children[pid] = None
             answer = {"pid": pid}
         sys.stdout.write(json.dumps(answer) + "\n")
@@ -127,10 +129,9 @@ def _status(pid: int, children: dict[int, int | None]) -> int | None:
     return children[pid]
 
 
-def _become(question: dict[str, Any]) -> NoReturn:
+def _become(question: dict[str, Any], log: int) -> NoReturn:
     """Turn into a service: what a new process would have of its own is made anew, the loaded code stays."""
     os.setsid()
-    log = os.open(question["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for taken, stream in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(taken, stream)
