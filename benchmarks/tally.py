@@ -44,8 +44,9 @@ class Tally:
             for name, listener in listeners:
                 event.remove(engine.sync_engine, name, listener)
 
-    def _on_statement(self, *given: Any) -> None:
-        text = " ".join(str(given[2]).split())
+    def _on_statement(self, connection: Any, *given: Any) -> None:
+        text = " ".join(str(given[1]).split())
+        self.commits[self.stage] += connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
         self.statements[self.stage] += 1
         self.round_trips[self.stage] += 1
         self.texts[self.stage][text] += 1

@@ -9,7 +9,9 @@ from shared.runtime.settings import ConsumerSettings
 class NotifierSettings(ConsumerSettings):
     """Validated at start."""
 
-    notifier_prefetch: int = Field(default=MAX_PREFETCH, ge=1, le=MAX_PREFETCH, description="events in work at a time")
-    notifier_batch_items: int = Field(default=100, ge=1, le=1000, description="events of one commit, at most")
-    notifier_batch_wait: float = Field(default=0.02, ge=0, le=1, description="seconds that a batch gathers, at most")
+    notifier_prefetch: int = Field(default=400, ge=1, le=MAX_PREFETCH, description="events in work at a time")
+    notifier_batch_items: int = Field(default=200, ge=1, le=1000, description="events stored together, at most")
+    notifier_batch_wait: float = Field(
+        default=0, ge=0, le=1, description="seconds that a batch gathers; 0: while the one before is stored"
+    )
     notifier_pool_size: int = Field(default=4, ge=1, le=50, description="database connections")

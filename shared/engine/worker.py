@@ -18,7 +18,7 @@ from shared.engine.engine import Engine
 from shared.engine.settings import EngineSettings
 from shared.engine.work import Work
 from shared.messaging.application import Application, application
-from shared.messaging.broker import GRACEFUL_TIMEOUT, MAX_PREFETCH
+from shared.messaging.broker import GRACEFUL_TIMEOUT
 from shared.messaging.envelope import Envelope
 from shared.messaging.intake import Intake
 from shared.messaging.process import Surroundings
@@ -43,7 +43,7 @@ class WorkerSettings(ConsumerSettings):
     """What both workers can be told. Each worker is deployed, and so set, on its own."""
 
     worker_prefetch: int = Field(
-        default=4, ge=1, le=MAX_PREFETCH, description="runs in work at a time, for each of the two lanes"
+        default=4, ge=1, le=100, description="runs in work at a time, for each of the two lanes"
     )
     worker_concurrency: int = Field(default=4, ge=1, le=50, description="items of one run at a time")
     worker_slice_seconds: float = Field(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from faststream.rabbit.schemas.queue import ClassicQueueArgs
 
 GRACEFUL_TIMEOUT = 75.0  # seconds a stop waits for handlers: more than a slice takes, less than a pod's grace period
-MAX_PREFETCH = 100
+MAX_PREFETCH = 1000
 LIVE_FEED_LENGTH = 10_000  # events that a slow console may lag behind before the oldest are dropped
 
 

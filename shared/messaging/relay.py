@@ -78,15 +78,21 @@ class OutboxRelay:
         self._stopping = asyncio.Event()
         self._returned: Counter[UUID] = Counter()
         self._failures = 0  # windows in a row without one confirmation
+        self._ahead: asyncio.Task[Sequence[OutboxRow]] | None = None
 
     async def run(self) -> None:
-        """Relay until `stop`; then finish the window in flight and return. A lost broker or database is waited out."""
-        async for _ in self._hints():
-            while await self._one_window():
-                pass
+        """Relay until `stop`; then finish what is claimed and return. A lost broker or database is waited out."""
+        try:
+            async for _ in self._hints():
+                while await self._one_window():
+                    pass
+            await self._finish_what_is_claimed()
+        finally:
+            if self._ahead is not None:
+                self._ahead.cancel()
 
     def stop(self) -> None:
-        """Have `run` return after the window in flight."""
+        """Have `run` return after what is claimed."""
         self._stopping.set()
 
     async def _hints(self) -> AsyncIterator[None]:
@@ -112,9 +118,11 @@ class OutboxRelay:
         try:
             if not self._publisher.is_connected:
                 await self._publisher.start()  # before the claim: rows are not held while the broker is away
-            rows = await self._source.claim(limit=self._window)
+            rows = await self._claimed()
             if not rows:
                 return False
+            if len(rows) == self._window:  # a backlog: the database looks for the next window while this one is sent
+                self._ahead = asyncio.create_task(self._claim())
             confirmed = await self._publish(rows)
         except TransientError as error:
             log.warning("relay.waiting", code=error.code, reason=error.context.get("reason"))
@@ -123,6 +131,25 @@ class OutboxRelay:
             return await self._pause()
         self._failures = 0
         return len(rows) == self._window
+
+    async def _claimed(self) -> Sequence[OutboxRow]:
+        if self._ahead is None:
+            return await self._claim()
+        ahead, self._ahead = self._ahead, None
+        try:
+            return await ahead
+        finally:
+            ahead.cancel()  # does something only when this task was cancelled
+
+    async def _claim(self) -> Sequence[OutboxRow]:
+        return await self._source.claim(limit=self._window)
+
+    async def _finish_what_is_claimed(self) -> None:
+        """Publish the window that was claimed ahead, or leave it to the next relay once its claim has lapsed."""
+        if self._ahead is None or not self._publisher.is_connected:
+            return
+        with suppress(TransientError):
+            await self._publish(await self._claimed())
 
     async def _publish(self, rows: Sequence[OutboxRow]) -> bool:
         """Publish rows at the same time and settle each; True when the broker confirmed or refused at least one."""

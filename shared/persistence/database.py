@@ -50,6 +50,11 @@ def create_engine(database_url: str, *, service: str, pool_size: int = 10) -> As
     return engine
 
 
+def committing_each(engine: AsyncEngine) -> AsyncEngine:
+    """Return `engine` for work that is one statement: it commits by itself, one round trip instead of three."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
 def _ask_idle_connections(engine: AsyncEngine) -> None:
     """Ping before use what has been idle for a while: `pool_pre_ping` would add a round trip to every transaction."""
     dialect = engine.dialect

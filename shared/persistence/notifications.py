@@ -6,9 +6,11 @@ from uuid import UUID
 
 from sqlalchemy import (
     Boolean,
+    ColumnElement,
     DateTime,
     Integer,
     Select,
+    Table,
     Text,
     Update,
     and_,
@@ -108,6 +110,11 @@ _INCOMING = (
 )
 
 
+def _is_there(table: Table, row_id: ColumnElement[UUID]) -> ColumnElement[bool]:
+    """Look up a row by its key, one at a time: a join of a batch whose size is unknown would read the table whole."""
+    return select(table.c.id).where(table.c.id == row_id).scalar_subquery().is_not(None)
+
+
 def _store_statement() -> Any:  # noqa: ANN401  the type of a RETURNING insert is longer than the statement
     incoming = (
         func.jsonb_to_recordset(bindparam("rows", type_=_JSONB))
@@ -116,8 +123,7 @@ def _store_statement() -> Any:  # noqa: ANN401  the type of a RETURNING insert i
     )
     known = (
         select(incoming)
-        .join(users, users.c.id == incoming.c.user_id)
-        .join(tenants, tenants.c.id == incoming.c.tenant_id)
+        .where(_is_there(users, incoming.c.user_id), _is_there(tenants, incoming.c.tenant_id))
         .order_by(*(incoming.c[name] for name in _KEY))  # concurrent writers lock in one order
     )
     names = [one.name for one in _INCOMING]

@@ -22,7 +22,7 @@ from shared.contracts.names import Exchange, MessageType, event_key, work_key
 from shared.contracts.work import WakeUp
 from shared.domain.errors import SafeCode
 from shared.domain.runs import RunStatus
-from shared.persistence.database import translated
+from shared.persistence.database import committing_each, translated
 from shared.persistence.runs import SqlRuns, recipients_of
 from shared.persistence.tables import outbox
 from shared.ports import OutboxRow, RunRecord
@@ -105,8 +105,9 @@ class SqlOutbox:
         self._service = service
         self._runs = runs
         self._hands_over = hands_over
-        self.used = False
+        self._unwritten: list[dict[str, Any]] = []
         self.claimed: list[OutboxRow] = []  # to be handed over after the commit
+        self.used = False
 
     async def announce(self, run: RunRecord, kind: EventKind, *, causation_id: str | None = None) -> None:
         """Send an event that says how the run is now.
@@ -132,20 +133,20 @@ class SqlOutbox:
         status = {EventKind.PROGRESS: None, EventKind.REUSED: RunStatus.QUEUED}.get(kind, run.status)
         key = event_key(run.run_type, status)
         headers = {"sequence": str(run.event_seq)}
-        await self._add(event, MessageType.RUN_EVENT, Exchange.EVENTS, key, run.id, headers, causation_id)
+        self._add(event, MessageType.RUN_EVENT, Exchange.EVENTS, key, run.id, headers, causation_id)
 
     async def wake(self, run: RunRecord, *, delay: timedelta | None = None) -> None:
         """Have a worker look at the run, now or after `delay`."""
         wake_up = WakeUp(tenant_id=run.tenant_id, run_type=run.run_type, run_id=run.id, lane=run.lane)
         key = work_key(run.run_type, run.lane)
-        await self._add(wake_up, MessageType.WAKE_UP, Exchange.WORK, key, run.id, {}, delay=delay)
+        self._add(wake_up, MessageType.WAKE_UP, Exchange.WORK, key, run.id, {}, delay=delay)
 
     async def _whom(self, run: RunRecord) -> tuple[UUID, ...]:
         if run.watchers is not None:  # the statement that changed the run returned them
             return recipients_of(run, run.watchers)
         return await self._runs.recipients(run)
 
-    async def _add(
+    def _add(
         self,
         body: Contract,
         message_type: MessageType,
@@ -156,7 +157,6 @@ class SqlOutbox:
         causation_id: str | None = None,
         delay: timedelta | None = None,
     ) -> None:
-        self.used = True
         hands_over = self._hands_over and not delay
         row = OutboxRow(
             id=new_id(),
@@ -174,19 +174,24 @@ class SqlOutbox:
         )
         values = {name: getattr(row, name) for name in _STORED}
         claim = {"new_token": row.claim_token if hands_over else None, "new_claim": HANDED_FOR if hands_over else None}
-        await self._connection.execute(
-            _insert(), {**values, **claim, "service": self._service, "new_delay": delay or timedelta()}
-        )
+        self.used = True
+        self._unwritten.append({**values, **claim, "service": self._service, "new_delay": delay or timedelta()})
         if hands_over:
             self.claimed.append(row)
+
+    async def write(self) -> None:
+        """Insert what the transaction sends, all at once: the last thing before its commit."""
+        rows, self._unwritten = self._unwritten, []
+        if rows:
+            await self._connection.execute(_insert(), rows)
 
 
 class SqlOutboxSource:
     """`OutboxSource` for one service's relay; `rescues` also takes other services' overdue rows."""
 
     def __init__(self, engine: AsyncEngine, service: str, hints: OutboxHints, *, rescues: bool = False) -> None:
-        """Claim through `engine`, each claim a short transaction of its own."""
-        self._engine = engine
+        """Claim through `engine`, each claim a statement of its own."""
+        self._engine = committing_each(engine)
         self._hints = hints
         mine = and_(outbox.c.service == service, outbox.c.available_at <= _DUE_NOW)
         overdue = outbox.c.available_at <= _DUE_NOW - RESCUE_AFTER
@@ -205,7 +210,7 @@ class SqlOutboxSource:
         self._searched_at = now
         values = {"new_token": new_id(), "new_claim": CLAIM_FOR, "at_most": limit - len(handed)}
         with translated():
-            async with self._engine.begin() as connection:
+            async with self._engine.connect() as connection:
                 rows = (await connection.execute(self._claim, values)).mappings().all()
         return handed + sorted((_outbox_row(dict(row)) for row in rows), key=lambda row: row.id)
 
@@ -215,7 +220,7 @@ class SqlOutboxSource:
             return
         values = {"ids": [row.id for row in rows], "tokens": list({row.claim_token for row in rows})}
         with translated():
-            async with self._engine.begin() as connection:
+            async with self._engine.connect() as connection:
                 await connection.execute(_delete(), values)
 
     async def postpone(self, row: OutboxRow, delay: timedelta) -> None:
@@ -240,7 +245,7 @@ class SqlOutboxSource:
             .values(claim_token=None, claimed_until=None, **values)
         )
         with translated():
-            async with self._engine.begin() as connection:
+            async with self._engine.connect() as connection:
                 await connection.execute(statement)
 
 

@@ -163,5 +163,6 @@ class SqlUnitOfWork:
             async with self._engine.begin() as connection:
                 transaction = SqlTransaction(connection, tenant_id, self._service, hands_over=self._hints.takes_rows)
                 yield transaction
+                await transaction.outbox.write()
         if transaction.outbox.used:
             self._hints.notify(transaction.outbox.claimed)

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.domain.operations import Role
 from shared.front_door import User
-from shared.persistence.database import translated
+from shared.persistence.database import committing_each, translated
 from shared.persistence.tables import users
 from shared.persistence.tenants import SqlTenants
 
@@ -17,7 +17,7 @@ class SqlDirectory:
 
     def __init__(self, engine: AsyncEngine) -> None:
         """Read through `engine`, each call in a connection of its own."""
-        self._engine = engine
+        self._engine = committing_each(engine)
 
     async def by_token(self, token_sha256: str) -> User | None:
         """Return the enabled user with this service token."""

@@ -4,7 +4,7 @@ from sqlalchemy import case, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.types import Float
 
-from shared.persistence.database import translated
+from shared.persistence.database import committing_each, translated
 from shared.persistence.revisions import serves
 from shared.persistence.tables import outbox
 
@@ -16,7 +16,7 @@ class SqlVitals:
 
     def __init__(self, engine: AsyncEngine, service: str) -> None:
         """Look at the outbox rows of `service`."""
-        self._engine = engine
+        self._engine = committing_each(engine)
         self._service = service
 
     async def serves(self) -> bool:
