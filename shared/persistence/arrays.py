@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, TableValuedAlias, bindparam, cast, column, func
+from sqlalchemy import ColumnElement, Label, TableValuedAlias, bindparam, cast, column, func
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text, TypeEngine
 
@@ -22,6 +22,11 @@ def array_table(name: str, types: Types) -> TableValuedAlias:
     return _unnested(name, types, lambda key, of_type: bindparam(key, type_=of_type))
 
 
+def array_columns(name: str, types: Types) -> list[Label[Any]]:
+    """Return those arrays as they are, as columns to be selected; `array_values` gives the parameters."""
+    return [_array(f"{name}_{key}", of_type).label(f"{name}_{key}") for key, of_type in types.items()]
+
+
 def array_values(name: str, types: Types, data: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     """Return the parameters of `array_table(name, types)`."""
     return {f"{name}_{key}": _storable(of_type, data[key]) for key, of_type in types.items()}
@@ -33,6 +38,10 @@ def _unnested(
     arrays = [cast(parameter(f"{name}_{key}", ARRAY(of_type)), ARRAY(of_type)) for key, of_type in types.items()]
     typed = [column(key, of_type) for key, of_type in types.items()]
     return func.unnest(*arrays).table_valued(*typed, name=name).render_derived()
+
+
+def _array(name: str, of_type: TypeEngine[Any]) -> ColumnElement[Any]:
+    return cast(bindparam(name, type_=ARRAY(of_type)), ARRAY(of_type))
 
 
 def _storable(of_type: TypeEngine[Any], data: Sequence[Any]) -> list[Any]:

@@ -4,8 +4,10 @@ Each method first locks the run's row under the fence, so that nobody can take t
 write, and raises `LeaseLost` when the epoch has moved on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import timedelta
+from itertools import pairwise
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Executable, Row, Select, bindparam, cast, select
@@ -22,6 +24,8 @@ from shared.persistence.run_rows import RUN_TABLES, run_record
 from shared.persistence.runs import ending_values
 from shared.ports import Ending, Intent, Item, ItemResult, Lease, NewItem, RunRecord
 
+_FAR_APART = 2_000  # ordinals; items between two outcomes cost less than another statement
+_ordinal = attrgetter("ordinal")
 _INSERT_CHUNK = 1000  # rows of one INSERT: 32,767 bind parameters is the protocol's limit
 
 
@@ -94,24 +98,28 @@ class SqlLedger(SqlLeases):
         await self.fence(lease)
         data = {name: [getattr(intent, name) for intent in intents] for name in statements.INTENT_TYPES}
         given = array_values("given", statements.INTENT_TYPES, data)
-        values = {**self._of(lease), **_span(data["ordinal"]), **given, "new_epoch": lease.epoch}
+        values = {**self._of(lease), **_bounds(data["ordinal"]), **given, "new_epoch": lease.epoch}
         result = await self._connection.execute(statements.intend(), values)
         if result.rowcount != len(intents):
             raise fenced(lease)
 
     async def settle(self, lease: Lease, results: Sequence[ItemResult]) -> RunRecord:
-        """Record outcomes and add the rows that really changed to the run's counters, in one statement.
+        """Record outcomes and add the rows that really changed to the run's counters.
 
         A replay changes no row and so counts nothing. Results with `retry_in` leave their item open: pending, or still
         an open intent where the write may have been sent.
         """
-        given = _given(results)
-        values = {**self._of(lease), **_span(given["ordinal"])}
-        return await self._run(
-            statements.settle(lease.run_type),
-            lease,
-            {**values, **array_values("given", statements.RESULT_TYPES[lease.run_type], given)},
-        )
+        first, *others = _spans(results)
+        run = await self._settle(lease, first)
+        for span in others:
+            run = await self._settle(lease, span)
+        return run
+
+    async def _settle(self, lease: Lease, span: Sequence[ItemResult]) -> RunRecord:
+        kinds, given = _kinds(span)
+        arrays = array_values("given", statements.KIND_TYPES[lease.run_type], given)
+        values = {**self._of(lease), **_bounds([one.ordinal for one in span]), "given_kinds": kinds, **arrays}
+        return await self._run(statements.settle(lease.run_type), lease, values)
 
     async def progressed(self, lease: Lease) -> RunRecord:
         """Count an event of progress."""
@@ -170,24 +178,41 @@ class SqlLedger(SqlLeases):
         return {"of_tenant": self._tenant_id, "of_run": lease.run_id}
 
 
-def _given(results: Sequence[ItemResult]) -> dict[str, list[Any]]:
-    """Results as columns, one array each."""
-    return {
-        "ordinal": [result.ordinal for result in results],
-        "state": [r.outcome.state if r.outcome else ItemState.PENDING for r in results],
-        "outcome": [r.outcome for r in results],
-        "code": [r.code for r in results],
-        "context": [safe_context(r.context) if r.context else None for r in results],
-        "remote_id": [r.remote_id for r in results],
-        "plan": [dict(r.plan) if r.plan is not None else None for r in results],
-        "delay_ms": [_milliseconds(r.retry_in) for r in results],
-        "attempts": [int(r.is_attempt) for r in results],
-        "keeps_intent": [r.outcome is None and r.keep_intent for r in results],
+def _spans(results: Sequence[ItemResult]) -> list[Sequence[ItemResult]]:
+    """Return the results in order, cut where ordinals lie far apart; at least one span, which may be empty."""
+    ordered = sorted(results, key=_ordinal)
+    ends = [i for i, (one, next_) in enumerate(pairwise(ordered), 1) if next_.ordinal - one.ordinal > _FAR_APART]
+    return [ordered[begin:end] for begin, end in zip([0, *ends], [*ends, len(ordered)], strict=True)]
+
+
+def _kinds(span: Sequence[ItemResult]) -> tuple[list[int], dict[str, list[Any]]]:
+    """Return which kind of outcome each ordinal of the span has, from 1, and the kinds as columns, one array each."""
+    lowest, highest = (span[0].ordinal, span[-1].ordinal) if span else (0, -1)
+    kinds = [0] * (highest - lowest + 1)
+    known: dict[Hashable, int] = {}
+    distinct: list[ItemResult] = []
+    for result in span:
+        same = (result.outcome, result.code, result.remote_id, result.retry_in, result.is_attempt, result.keep_intent)
+        key: Hashable = same if not result.context and result.plan is None else result.ordinal
+        kind = known.get(key)
+        if kind is None:
+            distinct.append(result)
+            kind = known[key] = len(distinct)
+        kinds[result.ordinal - lowest] = kind
+    return kinds, {
+        "state": [r.outcome.state if r.outcome else ItemState.PENDING for r in distinct],
+        "outcome": [r.outcome for r in distinct],
+        "code": [r.code for r in distinct],
+        "context": [safe_context(r.context) if r.context else None for r in distinct],
+        "remote_id": [r.remote_id for r in distinct],
+        "plan": [dict(r.plan) if r.plan is not None else None for r in distinct],
+        "delay_ms": [_milliseconds(r.retry_in) for r in distinct],
+        "attempts": [int(r.is_attempt) for r in distinct],
+        "keeps_intent": [r.outcome is None and r.keep_intent for r in distinct],
     }
 
 
-def _span(ordinals: Sequence[int]) -> dict[str, int]:
-    """Return the bounds of a batch: without them every item of the run would be looked at, whatever index there is."""
+def _bounds(ordinals: Sequence[int]) -> dict[str, int]:
     return {"lowest": min(ordinals), "highest": max(ordinals)} if ordinals else {"lowest": 0, "highest": -1}
 
 

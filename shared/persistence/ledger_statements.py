@@ -24,11 +24,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.sql.dml import ReturningUpdate
-from sqlalchemy.types import BigInteger, Boolean, Integer, Text
+from sqlalchemy.types import BigInteger, Boolean, Integer, SmallInteger, Text
 
 from shared.domain.items import ItemState
 from shared.domain.runs import TRANSITIONS, RunStatus, RunType, WaitReason
-from shared.persistence.arrays import Types, array_table
+from shared.persistence.arrays import Types, array_columns, array_table
 from shared.persistence.items import OPEN_WORDS
 from shared.persistence.leases import holds, lease_columns
 from shared.persistence.run_rows import RUN_TABLES, RunTable
@@ -40,10 +40,10 @@ _NOW = func.clock_timestamp()
 _STARTABLE = tuple(sorted(one.value for one in RunStatus if RunStatus.RUNNING in TRANSITIONS[one]))
 _TENANT = bindparam("of_tenant", type_=restore_run_items.c.tenant_id.type)
 _RUN = bindparam("of_run", type_=restore_run_items.c.run_id.type)
+_LOWEST, _HIGHEST = bindparam("lowest", type_=Integer()), bindparam("highest", type_=Integer())
 
 INTENT_TYPES: Types = {"ordinal": Integer(), "step": Text(), "request_hash": Text(), "remote_id": Text()}
-_BULK_RESULT: Types = {
-    "ordinal": Integer(),
+_BULK_KIND: Types = {
     "state": Text(),
     "outcome": Text(),
     "code": Text(),
@@ -53,7 +53,7 @@ _BULK_RESULT: Types = {
     "attempts": Integer(),
     "keeps_intent": Boolean(),
 }
-RESULT_TYPES: dict[RunType, Types] = {RunType.BULK: _BULK_RESULT, RunType.RESTORE: {**_BULK_RESULT, "plan": JSONB}}
+KIND_TYPES: dict[RunType, Types] = {RunType.BULK: _BULK_KIND, RunType.RESTORE: {**_BULK_KIND, "plan": JSONB}}
 
 
 @cache
@@ -130,7 +130,7 @@ def intend() -> UpdateBase:
     given = array_table("given", INTENT_TYPES)
     return (
         update(restore_run_items)
-        .where(_of_batch(table, given.c.ordinal))
+        .where(_is_open_within(table), items.ordinal == given.c.ordinal)
         .values(
             state=ItemState.INTENT.value,
             step=given.c.step,
@@ -147,10 +147,16 @@ def intend() -> UpdateBase:
 
 @cache
 def settle(run_type: RunType) -> ReturningUpdate[Any]:
-    """Lock the run, record its items' outcomes and count those that changed."""
+    """Lock the run, record its items' outcomes and count those that changed.
+
+    Outcomes of one kind are sent once. `kinds` says for each ordinal from `lowest` to `highest` which of them it has,
+    from 1, or 0 where it has none. A join would do the same, but the planner does not know how long an array is, and
+    now and then compares each item with each outcome.
+    """
     table = RUN_TABLES[run_type]
     runs = table.runs.c
-    ours = select(runs.id).where(holds(table)).with_for_update(key_share=True).cte("ours")
+    arrays = array_columns("given", {"kinds": SmallInteger(), **KIND_TYPES[run_type]})
+    ours = select(runs.id, *arrays).where(holds(table)).with_for_update(key_share=True).cte("ours")
     recorded = _recorded(table, ours)
     bad = (ItemState.FAILED.value, ItemState.UNKNOWN.value)
     final = tuple(state.value for state in ItemState if state.is_final)
@@ -172,24 +178,25 @@ def settle(run_type: RunType) -> ReturningUpdate[Any]:
 
 def _recorded(table: RunTable, ours: CTE) -> CTE:
     items = table.items.c
-    given = array_table("given", RESULT_TYPES[table.run_type])
+    kind = ours.c.given_kinds[items.ordinal - _LOWEST + 1]
+    given = {key: ours.c[f"given_{key}"][kind] for key in KIND_TYPES[table.run_type]}
     is_intent = items.state == ItemState.INTENT.value
-    delay = cast(func.make_interval(0, 0, 0, 0, 0, 0, given.c.delay_ms / 1000.0), INTERVAL)
+    delay = cast(func.make_interval(0, 0, 0, 0, 0, 0, given["delay_ms"] / 1000.0), INTERVAL)
     changes: dict[str, Any] = {
-        "state": case((and_(given.c.keeps_intent, is_intent), items.state), else_=given.c.state),
-        "outcome": given.c.outcome,
-        "error_code": given.c.code,
-        "error_context": given.c.context,
-        "remote_id": func.coalesce(given.c.remote_id, items.remote_id),
-        "attempt": items.attempt + given.c.attempts,
-        "not_before": case((given.c.delay_ms.is_not(None), _NOW + delay), else_=None),
+        "state": case((and_(given["keeps_intent"], is_intent), items.state), else_=given["state"]),
+        "outcome": given["outcome"],
+        "error_code": given["code"],
+        "error_context": given["context"],
+        "remote_id": func.coalesce(given["remote_id"], items.remote_id),
+        "attempt": items.attempt + given["attempts"],
+        "not_before": case((given["delay_ms"].is_not(None), _NOW + delay), else_=None),
         "updated_at": _NOW,
     }
     if table.run_type is RunType.RESTORE:
-        changes["plan"] = func.coalesce(given.c.plan, restore_run_items.c.plan)
+        changes["plan"] = func.coalesce(given["plan"], restore_run_items.c.plan)
     return (
         update(table.items)
-        .where(_of_batch(table, given.c.ordinal), items.run_id == ours.c.id)
+        .where(_is_open_within(table), kind > 0, items.run_id == ours.c.id)
         .values(**changes)
         .returning(items.state)
         .cte("recorded")
@@ -282,10 +289,10 @@ def _open_from(table: RunTable, first: ColumnElement[int]) -> ColumnElement[bool
     return and_(is_open, items.phase == phase.scalar_subquery())
 
 
-def _of_batch(table: RunTable, ordinal: ColumnElement[int]) -> ColumnElement[bool]:
+def _is_open_within(table: RunTable) -> ColumnElement[bool]:
+    """Match open items between two ordinals: without them every item of the run would be looked at."""
     items = table.items.c
-    span = items.ordinal.between(bindparam("lowest", type_=Integer()), bindparam("highest", type_=Integer()))
-    return and_(_of_run(table), span, items.ordinal == ordinal, items.state.in_(OPEN_WORDS))
+    return and_(_of_run(table), items.ordinal.between(_LOWEST, _HIGHEST), items.state.in_(OPEN_WORDS))
 
 
 def _of_run(table: RunTable) -> ColumnElement[bool]:
