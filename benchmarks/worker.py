@@ -14,6 +14,7 @@ from shared.engine.work import Work
 from shared.engine.worker import worker_application
 from shared.messaging.application import Application
 from shared.persistence.unit_of_work import SqlUnitOfWork
+from shared.runtime.garbage import collect_from_now_on
 
 
 def create_app() -> Application:
@@ -26,4 +27,6 @@ def create_app() -> Application:
 
 
 if __name__ == "__main__":
-    run(create_app().run())
+    app = create_app()
+    collect_from_now_on()
+    run(app.run())

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from shared.contracts.events import EventKind
@@ -189,9 +189,8 @@ class Refusal:
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One work item as its row says."""
+class Item(NamedTuple):
+    """One work item as its row says. A tuple, since a run may have a million of them."""
 
     ordinal: int
     item_id: UUID
@@ -200,9 +199,9 @@ class Item:
     attempt: int
     label: str
     policy_type: str
+    remote_id: str | None = None
     step: str | None = None
     request_hash: str | None = None
-    remote_id: str | None = None
     plan: Mapping[str, Any] | None = None
     intent_epoch: int | None = None
 

@@ -1,6 +1,5 @@
 """`reinstate serve` and `reinstate simulate`: processes that run until a signal ends them."""
 
-import gc
 import os
 import signal
 import sys
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.console import EXIT_CODES, CliFailure, reporting, run, unreachable, usage
+from shared.runtime.garbage import collect_from_now_on, load_without_collecting
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -41,7 +41,7 @@ def serve(
     """Run one service until SIGTERM or SIGINT; settings come from the environment."""
     for number in (signal.SIGTERM, signal.SIGINT):  # before the slow imports: a stop is orderly from the first moment
         signal.signal(number, _leave)
-    gc.disable()  # while modules are loaded there is no garbage: looking for it takes a sixth of the start
+    load_without_collecting()
     from pydantic import ValidationError
 
     with reporting(as_json=False):
@@ -52,12 +52,6 @@ def serve(
                 _serve_consumer(service)
         except ValidationError as error:
             raise _wrong_settings(error) from None
-
-
-def _is_loaded() -> None:
-    """Collect garbage from now on, and never look through what stays until the end."""
-    gc.freeze()
-    gc.enable()
 
 
 def _leave(*_: object) -> None:
@@ -77,7 +71,7 @@ def _serve_http(host: str, port: int) -> None:
 
     settings = DispatcherSettings()
     app = create_app(settings)
-    _is_loaded()
+    collect_from_now_on()
 
     def leave(*_: object) -> None:
         """After an orderly end uvicorn sends itself the signal again; that is a failure only where a task crashed."""
@@ -106,7 +100,7 @@ def _serve_consumer(service: Service) -> None:
 
     module = import_module(f"services.{service.value.replace('-', '_')}.app")
     app = module.create_app()
-    _is_loaded()
+    collect_from_now_on()
     try:
         run(app.run())
     except (AMQPConnectionError, TransientError, OSError):

@@ -90,7 +90,7 @@ class Work(Protocol):
         ...
 
     async def expand(self, tx: Any, slice_: Slice) -> None:  # noqa: ANN401  each operation's own transaction protocol
-        """Insert the run's item rows (`tx.ledger.add_items` or `expand_from`); a second time changes nothing."""
+        """Insert the run's item rows (`tx.ledger.add_items` or `expand_from`); committed with the run's total."""
         ...
 
     def open(self, slice_: Slice, items: Sequence[Item]) -> AbstractAsyncContextManager[WorkItem]:

@@ -25,6 +25,7 @@ from shared.persistence.runs import ending_values
 from shared.ports import Ending, Intent, Item, ItemResult, Lease, NewItem, RunRecord
 
 _FAR_APART = 2_000  # ordinals; items between two outcomes cost less than another statement
+_STATES = {state.value: state for state in ItemState}
 _ordinal = attrgetter("ordinal")
 _INSERT_CHUNK = 1000  # rows of one INSERT: 32,767 bind parameters is the protocol's limit
 
@@ -62,7 +63,10 @@ class SqlLedger(SqlLeases):
             await self._connection.execute(insert(table.items).values(chunk).on_conflict_do_nothing())
 
     async def expand_from(self, lease: Lease, source: Select[Any]) -> None:
-        """Insert item rows by a query that yields ordinal, item_id, phase, label and policy_type (and plan)."""
+        """Insert item rows by a query that yields ordinal, item_id, phase, label and policy_type (and plan).
+
+        A row that is there already is a defect: whoever expands a run commits all of it or nothing.
+        """
         table = RUN_TABLES[lease.run_type]
         names = ["tenant_id", "run_id", *(c.name for c in source.selected_columns)]
         rows = source.subquery()
@@ -71,7 +75,7 @@ class SqlLedger(SqlLeases):
             cast(bindparam("run", lease.run_id), table.items.c.run_id.type),
             *rows.c,
         )
-        await self._connection.execute(insert(table.items).from_select(names, full).on_conflict_do_nothing())
+        await self._connection.execute(insert(table.items).from_select(names, full))
 
     async def expanded(self, lease: Lease) -> RunRecord:
         """Fix the run's total as the number of its item rows."""
@@ -221,19 +225,5 @@ def _milliseconds(delay: timedelta | None) -> int | None:
 
 
 def _item(row: Row[Any]) -> Item:
-    ordinal, item_id, state, phase, attempt, label, policy_type, remote_id, *own = tuple(row)
-    step, request_hash, plan, intent_epoch = own or (None, None, None, None)
-    return Item(
-        ordinal=ordinal,
-        item_id=item_id,
-        state=ItemState(state),
-        phase=phase,
-        attempt=attempt,
-        label=label,
-        policy_type=policy_type,
-        step=step,
-        request_hash=request_hash,
-        remote_id=remote_id,
-        plan=plan,
-        intent_epoch=intent_epoch,
-    )
+    ordinal, item_id, state, *others = tuple(row)
+    return Item(ordinal, item_id, _STATES[state], *others)

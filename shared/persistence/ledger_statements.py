@@ -35,6 +35,7 @@ from shared.persistence.run_rows import RUN_TABLES, RunTable
 from shared.persistence.runs import ending_columns, watchers_of
 from shared.persistence.tables import JSONB, restore_run_items
 from shared.persistence.turns import paused
+from shared.ports import Item
 
 _NOW = func.clock_timestamp()
 _STARTABLE = tuple(sorted(one.value for one in RunStatus if RunStatus.RUNNING in TRANSITIONS[one]))
@@ -102,9 +103,7 @@ def open_page(run_type: RunType) -> Select[Any]:
     moved = update(table.runs).where(holds(table)).values(first_open=_first_open(table))
     first = select(moved.returning(table.runs.c.first_open).cte("mark").c.first_open).scalar_subquery()
     items = table.items.c
-    names = ["ordinal", "item_id", "state", "phase", "attempt", "label", "policy_type", "remote_id"]
-    if run_type is RunType.RESTORE:
-        names += ["step", "request_hash", "plan", "intent_epoch"]
+    names = Item._fields if run_type is RunType.RESTORE else Item._fields[: Item._fields.index("step")]
     return (
         select(*(items[name] for name in names))
         .where(_open_from(table, first), or_(items.not_before.is_(None), items.not_before <= _NOW))
