@@ -19,7 +19,7 @@ class EngineSettings:
     slice_items: int = 20_000
     page_items: int = 500  # read at a time, twice as many after each page that was quick
     page_items_at_most: int = 4_000
-    page_is_quick: timedelta = timedelta(milliseconds=250)
+    page_is_quick: timedelta = timedelta(seconds=1)
     slice_time: timedelta = timedelta(seconds=20)
     concurrency: int = 4  # items of one run at a time
     flush_items: int = 1_000
