@@ -110,6 +110,10 @@ class TenantRepository(Protocol):
         """Return the user's role in the tenant; None for strangers and disabled users."""
         ...
 
+    async def standing_of(self, user_id: UUID | None) -> tuple[Tenant | None, Role | None]:
+        """Return the tenant and the user's role in it, as `get` and `role_of` do, in one look."""
+        ...
+
 
 class SelectionRepository(Protocol):
     """Whether what a start names belongs to the tenant. `Target.POLICY` means policies, `BACKUP_SET` backup items."""

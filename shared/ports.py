@@ -96,7 +96,7 @@ class RunRecord:
     error_context: Mapping[str, ContextValue] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     is_paused: bool = False  # its operation rests; only who works the run is told
-    watchers: tuple[UUID, ...] | None = None  # only where the caller asks for them
+    watchers: tuple[UUID, ...] | None = field(default=None, compare=False)  # only where they are known
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,14 +52,13 @@ async def check_authority(tx: StartTransaction, initiator_id: UUID | None, role:
 
     Raises `NotFoundError` for an unknown tenant, `PermanentError` with an `authz.*` code otherwise.
     """
-    tenant = await tx.tenants.get()
+    tenant, actual = await tx.tenants.standing_of(initiator_id)
     if tenant is None:
         raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
     if not tenant.is_operable:
         raise PermanentError(SafeCode.AUTHZ_TENANT_NOT_OPERABLE)
     if initiator_id is None:
         return
-    actual = await tx.tenants.role_of(initiator_id)
     if actual is None:
         raise PermanentError(SafeCode.AUTHZ_INITIATOR_NOT_ENTITLED)
     if actual.rank < role.rank:

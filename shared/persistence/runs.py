@@ -34,7 +34,7 @@ class SqlRuns:
         table = RUN_TABLES[run.run_type]
         values = {**_shared_values(run), **_own_values(run)}
         row = (await self._connection.execute(_insert(run.run_type), values)).mappings().first()
-        return run_record(table, dict(row)) if row else None
+        return run_record(table, {**row, "watchers": ()}) if row else None  # nobody can watch it yet
 
     async def find_active(self, run_type: RunType, idempotency_key: str) -> RunRecord | None:
         """Return the active run of this identity; it does not end before this transaction does.

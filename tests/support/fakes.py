@@ -172,6 +172,9 @@ class FakeTenants:
     async def role_of(self, user_id: UUID) -> Role | None:
         return self._known.roles.get((self._tenant_id, user_id))
 
+    async def standing_of(self, user_id: UUID | None) -> tuple[Tenant | None, Role | None]:
+        return await self.get(), await self.role_of(user_id) if user_id else None
+
 
 class FakeSelections:
     def __init__(self, known: Known, tenant_id: UUID) -> None:
