@@ -1,18 +1,19 @@
 """Whether what a start names belongs to the tenant: one query for any number of ids."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, exists, func, select
+from sqlalchemy import ColumnElement, Select, Table, bindparam, exists, func, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.domain.operations import Target
-from shared.persistence.arrays import unnested
+from shared.persistence.arrays import array_table, array_values
 from shared.persistence.tables import backup_items, backup_sets, policies
 
-_UUID = postgresql.UUID(as_uuid=True)
+_GIVEN = {"id": postgresql.UUID(as_uuid=True)}
 _TARGETS = {Target.POLICY: policies, Target.BACKUP_SET: backup_sets}
 
 
@@ -31,27 +32,35 @@ class SqlSelections:
 
     async def count_unknown(self, selects: Target, ids: Sequence[UUID], *, backup_set_id: UUID | None = None) -> int:
         """Count ids that are not the tenant's policies, or not items of the backup set."""
-        table, conditions = self._selectable(selects, backup_set_id)
-        given = unnested("given", {"id": (_UUID, ids)})
-        known = exists().where(*conditions, table.c.id == given.c.id)
-        return await self._connection.scalar(select(func.count()).select_from(given).where(~known)) or 0
+        values = {"of_tenant": self._tenant_id, **array_values("given", _GIVEN, {"id": ids})}
+        of_set = {"of_set": backup_set_id} if selects is not Target.POLICY else {}
+        return await self._connection.scalar(_unknown(selects), {**values, **of_set}) or 0
 
     async def matches(
         self, selects: Target, *, policy_types: Sequence[str] = (), backup_set_id: UUID | None = None
     ) -> bool:
         """Tell whether a selection by rule finds anything; policies that are gone from the tenant do not count."""
-        table, conditions = self._selectable(selects, backup_set_id)
+        table, conditions = _selectable(selects, self._tenant_id, backup_set_id)
         if selects is Target.POLICY:
             conditions.append(policies.c.missing_since.is_(None))
         if policy_types:
             conditions.append(table.c.policy_type.in_(policy_types))
         return await self._exists(*conditions)
 
-    def _selectable(self, selects: Target, backup_set_id: UUID | None) -> tuple[Table, list[ColumnElement[bool]]]:
-        if selects is Target.POLICY:
-            return policies, [policies.c.tenant_id == self._tenant_id]
-        items = backup_items.c
-        return backup_items, [items.tenant_id == self._tenant_id, items.backup_set_id == backup_set_id]
-
     async def _exists(self, *conditions: ColumnElement[Any]) -> bool:
         return bool(await self._connection.scalar(select(exists().where(*conditions))))
+
+
+def _selectable(selects: Target, tenant: Any, backup_set: Any) -> tuple[Table, list[ColumnElement[bool]]]:  # noqa: ANN401  values or parameters
+    if selects is Target.POLICY:
+        return policies, [policies.c.tenant_id == tenant]
+    items = backup_items.c
+    return backup_items, [items.tenant_id == tenant, items.backup_set_id == backup_set]
+
+
+@cache
+def _unknown(selects: Target) -> Select[Any]:
+    given = array_table("given", _GIVEN)
+    table, conditions = _selectable(selects, bindparam("of_tenant"), bindparam("of_set"))
+    known = exists().where(*conditions, table.c.id == given.c.id)
+    return select(func.count()).select_from(given).where(~known)

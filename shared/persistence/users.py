@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.domain.operations import Role
@@ -10,6 +10,10 @@ from shared.front_door import User
 from shared.persistence.database import committing_each, translated
 from shared.persistence.tables import users
 from shared.persistence.tenants import SqlTenants
+
+_BY_TOKEN = select(users.c.id, users.c.name).where(
+    users.c.token_sha256 == bindparam("of_token"), users.c.disabled_at.is_(None)
+)
 
 
 class SqlDirectory:
@@ -21,12 +25,9 @@ class SqlDirectory:
 
     async def by_token(self, token_sha256: str) -> User | None:
         """Return the enabled user with this service token."""
-        statement = select(users.c.id, users.c.name).where(
-            users.c.token_sha256 == token_sha256, users.c.disabled_at.is_(None)
-        )
         with translated():
             async with self._engine.connect() as connection:
-                row = (await connection.execute(statement)).first()
+                row = (await connection.execute(_BY_TOKEN, {"of_token": token_sha256})).first()
         return User(row.id, row.name) if row else None
 
     async def role(self, tenant_id: UUID, user_id: UUID) -> Role | None:
