@@ -137,9 +137,10 @@ class OutboxRelay:
             return await self._claim()
         ahead, self._ahead = self._ahead, None
         try:
-            return await ahead
+            rows = await ahead
         finally:
             ahead.cancel()  # does something only when this task was cancelled
+        return rows or await self._claim()  # the window before may have come back meanwhile
 
     async def _claim(self) -> Sequence[OutboxRow]:
         return await self._source.claim(limit=self._window)

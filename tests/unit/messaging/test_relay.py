@@ -88,6 +88,18 @@ async def test_the_next_window_is_claimed_while_one_is_sent_and_both_are_finishe
     assert (len(publisher.sent), len(outbox.rows), outbox.claims) == (20, 15, 2)
 
 
+async def test_a_whole_window_that_failed_is_tried_again_although_nothing_was_found_meanwhile() -> None:
+    outbox, publisher = InMemoryOutbox(), ObedientPublisher(lambda _: PublishFailed("connection"))
+    await outbox.add(*(an_outbox_row() for _ in range(10)))
+
+    async with relaying(outbox, publisher):
+        await outbox.until_postponed(10)
+        publisher.fails = lambda _: None
+        await outbox.until_empty()
+
+    assert len(publisher.sent) == 10
+
+
 async def test_without_a_broker_what_is_claimed_at_a_stop_is_left_to_the_next_relay() -> None:
     outbox, publisher = InMemoryOutbox(), ObedientPublisher(lambda _: PublishFailed("connection"))
     publisher.gate = asyncio.Event()
