@@ -38,6 +38,15 @@ class Tenant:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What somebody is in a tenant: `role` is None for nobody in particular, strangers and disabled users."""
+
+    tenant: Tenant
+    role: Role | None
+    now: datetime  # by the database's clock, which all services share
+
+
+@dataclass(frozen=True, slots=True)
 class User:
     """A person or service that may sign in."""
 
@@ -110,8 +119,8 @@ class TenantRepository(Protocol):
         """Return the user's role in the tenant; None for strangers and disabled users."""
         ...
 
-    async def standing_of(self, user_id: UUID | None) -> tuple[Tenant | None, Role | None]:
-        """Return the tenant and the user's role in it, as `get` and `role_of` do, in one look."""
+    async def standing_of(self, user_id: UUID | None) -> Standing | None:
+        """Return the tenant and the user's role in it, in one look; None when there is no such tenant."""
         ...
 
 

@@ -47,22 +47,22 @@ def asked_by(command: Start) -> Asked:
     return _with_selection(asked, command)
 
 
-async def check_authority(tx: StartTransaction, initiator_id: UUID | None, role: Role) -> None:
+async def check_authority(tx: StartTransaction, initiator_id: UUID | None, role: Role) -> datetime:
     """Let through a member with the role, or a system for which nobody in particular answers.
 
-    Raises `NotFoundError` for an unknown tenant, `PermanentError` with an `authz.*` code otherwise.
+    Returns the time by the database's clock. Raises `NotFoundError` for an unknown tenant, `PermanentError` with an
+    `authz.*` code otherwise.
     """
-    tenant, actual = await tx.tenants.standing_of(initiator_id)
-    if tenant is None:
+    standing = await tx.tenants.standing_of(initiator_id)
+    if standing is None:
         raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
-    if not tenant.is_operable:
+    if not standing.tenant.is_operable:
         raise PermanentError(SafeCode.AUTHZ_TENANT_NOT_OPERABLE)
-    if initiator_id is None:
-        return
-    if actual is None:
+    if initiator_id is not None and standing.role is None:
         raise PermanentError(SafeCode.AUTHZ_INITIATOR_NOT_ENTITLED)
-    if actual.rank < role.rank:
+    if standing.role is not None and standing.role.rank < role.rank:
         raise PermanentError(SafeCode.AUTHZ_MISSING_CAPABILITY)
+    return standing.now
 
 
 def check_times(command: Start, now: datetime) -> datetime | None:

@@ -1,7 +1,7 @@
 """Use cases of the front door, the same behind HTTP and behind the broker (ADR 0008)."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
@@ -78,10 +78,10 @@ async def start_run(command: Start, *, source: Source, uow: StartUnitOfWork) -> 
     """
     asked = asked_by(command)
     async with uow.begin(command.tenant_id) as tx:
-        await check_authority(tx, command.initiator_id, asked.operation.role)
+        now = await check_authority(tx, command.initiator_id, asked.operation.role)
         started = await taken_before(command, source, tx)
         if started is None:
-            not_before = check_times(command, datetime.now(UTC))
+            not_before = check_times(command, now)
             asked = await check_scope(asked, tx)
             started = await find_or_create(_new_run(command, asked, source, not_before), tx)
             await remember(started, source, tx)
@@ -207,7 +207,7 @@ async def announce(started: Started, source: Source, tx: StartTransaction) -> No
     if started.created:
         await tx.outbox.announce(started.run, EventKind.STATUS, causation_id=source.causation_id)
         until = started.run.wait_until
-        await tx.outbox.wake(started.run, delay=until - datetime.now(UTC) if until else None)
+        await tx.outbox.wake(started.run, delay=until - started.run.created_at if until else None)
     elif source.causation_id is not None:  # who published a command learns the run's id from an event only
         await tx.outbox.announce(started.run, EventKind.REUSED, causation_id=source.causation_id)
 

@@ -154,6 +154,7 @@ class OutboxRelay:
 
     async def _publish(self, rows: Sequence[OutboxRow]) -> bool:
         """Publish rows at the same time and settle each; True when the broker confirmed or refused at least one."""
+        reached("before_publish")
         results = await asyncio.gather(*(self._publisher.publish(row) for row in rows), return_exceptions=True)
         confirmed = [row for row, result in zip(rows, results, strict=True) if result is None]
         if confirmed:

@@ -4,11 +4,11 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Select, bindparam, select
+from sqlalchemy import BindParameter, Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.domain.operations import Role
-from shared.front_door import Tenant
+from shared.front_door import Standing, Tenant
 from shared.persistence.tables import memberships, tenants, users
 
 
@@ -30,13 +30,13 @@ class SqlTenants:
         role = await self._connection.scalar(_role(), {"of_tenant": self._tenant_id, "of_user": user_id})
         return Role(role) if role else None
 
-    async def standing_of(self, user_id: UUID | None) -> tuple[Tenant | None, Role | None]:
-        """Return the tenant and the user's role in it, as `get` and `role_of` do, in one look."""
+    async def standing_of(self, user_id: UUID | None) -> Standing | None:
+        """Return the tenant and the user's role in it, in one look; None when there is no such tenant."""
         of = {"of_tenant": self._tenant_id, "of_user": user_id}
         row = (await self._connection.execute(_standing(), of)).first()
         if row is None:
-            return None, None
-        return Tenant(row.id, row.name, row.status), Role(row.role) if row.role else None
+            return None
+        return Standing(Tenant(row.id, row.name, row.status), Role(row.role) if row.role else None, row.now)
 
 
 @cache
@@ -57,4 +57,4 @@ def _role() -> Select[Any]:
 
 @cache
 def _standing() -> Select[Any]:
-    return _tenant().add_columns(_role().scalar_subquery().label("role"))
+    return _tenant().add_columns(_role().scalar_subquery().label("role"), func.clock_timestamp().label("now"))

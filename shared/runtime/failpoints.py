@@ -23,6 +23,7 @@ NAMES = frozenset(
         "before_finish",  # every outcome is decided, the run is not ended
         "after_finish",  # the run is ended, the wake-up is not acknowledged
         "after_release",  # the lease is free and the next wake-up stored, this one is not acknowledged
+        "before_publish",  # rows are committed and claimed, the broker has none of them
         "after_publish",  # the broker confirmed, the outbox row is still there
         "before_ack",  # a message's effect is committed, the message is not acknowledged
     }

@@ -264,14 +264,15 @@ async def test_roles_and_tenants_are_told_for_members_only(store: Store) -> None
         tenant = await tx.tenants.get()
         assert (tenant.id, tenant.is_operable) == (tenant_id, True)
         assert await tx.tenants.role_of(member) is Role.OPERATOR
-        assert await tx.tenants.standing_of(member) == (tenant, Role.OPERATOR)
-        assert await tx.tenants.standing_of(None) == (tenant, None)
+        standing, nobodys = await tx.tenants.standing_of(member), await tx.tenants.standing_of(None)
+        assert (standing.tenant, standing.role) == (tenant, Role.OPERATOR)
+        assert (nobodys.tenant, nobodys.role) == (tenant, None)
     async with store.uow.begin(other) as tx:
         assert await tx.tenants.role_of(member) is None
-        assert (await tx.tenants.standing_of(member))[1] is None
+        assert (await tx.tenants.standing_of(member)).role is None
     async with store.uow.begin(uuid4()) as tx:
         assert await tx.tenants.get() is None
-        assert await tx.tenants.standing_of(member) == (None, None)
+        assert await tx.tenants.standing_of(member) is None
 
 
 async def test_selections_know_the_tenants_own_policies_and_the_items_of_one_set(store: Store) -> None:

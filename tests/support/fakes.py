@@ -2,7 +2,7 @@
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from uuid import UUID
 from shared.contracts.events import MAX_RECIPIENTS, EventKind
 from shared.domain.operations import Role, Target
 from shared.domain.runs import Counts, RunStatus, RunType, WaitReason
-from shared.front_door import Tenant
+from shared.front_door import Standing, Tenant
 from shared.ports import AuditEntry, Ending, NewRun, RunRecord, Seen
 from shared.runtime.ids import new_id
 
@@ -155,6 +155,7 @@ class FakeAudit:
 class Known:
     """What the tenants have; tests fill it, use cases only read it."""
 
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)  # the database's
     tenants: dict[UUID, Tenant] = field(default_factory=dict)
     roles: dict[tuple[UUID, UUID], Role] = field(default_factory=dict)
     policies: dict[UUID, dict[UUID, str]] = field(default_factory=dict)  # tenant -> policy -> its type
@@ -172,8 +173,11 @@ class FakeTenants:
     async def role_of(self, user_id: UUID) -> Role | None:
         return self._known.roles.get((self._tenant_id, user_id))
 
-    async def standing_of(self, user_id: UUID | None) -> tuple[Tenant | None, Role | None]:
-        return await self.get(), await self.role_of(user_id) if user_id else None
+    async def standing_of(self, user_id: UUID | None) -> Standing | None:
+        tenant = await self.get()
+        if tenant is None:
+            return None
+        return Standing(tenant, await self.role_of(user_id) if user_id else None, self._known.clock())
 
 
 class FakeSelections:

@@ -1,6 +1,7 @@
 """The rules of a start, whichever door it came through."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -217,6 +218,21 @@ async def test_a_selection_by_rule_may_find_nothing_yet_where_the_worker_lists_f
     run = (await start(uow, command)).run
 
     assert (run.counts.total, run.metadata["name"]) == (None, "Before")
+
+
+@pytest.mark.parametrize(("hours", "is_taken"), [(-2, True), (0, False), (2, False)])
+async def test_whether_a_deadline_leaves_time_is_judged_by_the_databases_clock(
+    uow: FakeUnitOfWork, tenant_id: UUID, hours: int, *, is_taken: bool
+) -> None:
+    """The dispatcher's own clock may be hours off."""
+    now = datetime.now(UTC)
+    uow.known.clock = lambda: now + timedelta(hours=hours)
+    command = a_sync(tenant_id, deadline_at=now - timedelta(hours=1))
+
+    if is_taken:
+        assert (await start(uow, command)).created
+    else:
+        assert await refused(uow, command) == SafeCode.REQUEST_INVALID
 
 
 async def test_a_preview_takes_the_whole_set_unless_told_otherwise(uow: FakeUnitOfWork, tenant_id: UUID) -> None:
