@@ -1,4 +1,4 @@
-"""A batch of outcomes becomes rows: each item gets its own, however many kinds there are, however far they lie apart."""
+"""A batch of outcomes becomes rows: each item gets its own, however many kinds there are and however far apart."""
 
 import random
 from collections.abc import AsyncIterator
