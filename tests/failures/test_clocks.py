@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,8 @@ async def test_t24_workers_whose_clocks_are_hours_off_or_too_fast_take_no_lease_
 ) -> None:
     """T24: leases and deadlines go by the database's clock. Nobody is followed while at work; every run ends well."""
     healthy = here.fleet.of("restore-worker")
-    for number, clock in enumerate(CLOCKS):
-        folder = here.fleet.folder / f"clock-{number}"
+    for clock in CLOCKS:
+        folder = here.fleet.folder / f"clock-{time.monotonic_ns()}"
         folder.mkdir()
         wrong = {**here.fleet.environment, "LD_PRELOAD": str(LIBRARY), "FAKETIME": clock}
         here.fleet.services.append(Fleet(folder, wrong).launch("restore-worker"))
