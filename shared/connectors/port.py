@@ -12,6 +12,10 @@ from uuid import UUID
 Json: TypeAlias = dict[str, Any]
 
 
+def _always() -> None:
+    """Nobody's lease is asked where there is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class TenantConnection:
     """How to reach one tenant's system.
@@ -26,6 +30,8 @@ class TenantConnection:
     settings: Mapping[str, str] = field(default_factory=dict)
     call_limit: float | None = None  # seconds of one call, where whoever calls has less time than the settings give
     holder: str = ""  # the lease under which calls are made, if any
+    # Asked last of all, when the bytes of a request are about to leave; raises `LeaseLost` when they must not.
+    may_send: Callable[[], None] = field(default=_always, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ class Engine:
         guard = LeaseGuard(self._keeper, lease, self._settings.renew_every, self._monotonic)
         slice_ = RunSlice(
             run=run,
-            connection=replace(connection, call_limit=call_limit, holder=holder),
+            connection=replace(connection, call_limit=call_limit, holder=holder, may_send=guard.check),
             work=self._works[run.operation],
             guard=guard,
             uow=self._uow,

@@ -4,7 +4,7 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from shared.runtime.metrics import GRAPH_REQUESTS
 MOST_PAGES = 10_000
 PATIENCE = 0.08  # of the total timeout: what a call waits for its turn; longer, and its run gives the worker free
 PART_PATIENCE = 0.4  # of the total timeout: a later part of a write waits longer, since half-written is worse
+_ABOUT_TO_LEAVE = frozenset({"http11.send_request_headers.started", "http11.send_request_body.started"})
 PORTS = {"http": 80, "https": 443}
 
 
@@ -43,9 +44,20 @@ class _Call:
 class ReadCalls:
     """GET one object or every page of a collection."""
 
-    def __init__(self, settings: GraphSettings, http: httpx.AsyncClient, tokens: TokenSource, pace: Pace) -> None:
-        """Take an open client; whoever opened it closes it. `pace` is asked before every request."""
+    def __init__(
+        self,
+        settings: GraphSettings,
+        http: httpx.AsyncClient,
+        tokens: TokenSource,
+        pace: Pace,
+        may_send: Callable[[], None],
+    ) -> None:
+        """Take an open client; whoever opened it closes it.
+
+        `pace` is asked before every request, `may_send` when its head and when its body leave.
+        """
         self._pace = pace
+        self._may_send = may_send
         self._settings = settings
         self._http = http
         self._tokens = tokens
@@ -132,7 +144,9 @@ class ReadCalls:
 
     async def _exchange(self, call: "_Call", token: str) -> tuple[int, httpx.Headers, bytes]:
         headers = _headers(call.tag, token, call.etag)
-        async with self._http.stream(call.verb, call.url, headers=headers, json=call.content) as answer:
+        async with self._http.stream(
+            call.verb, call.url, headers=headers, json=call.content, extensions={"trace": self._on_progress}
+        ) as answer:
             GRAPH_REQUESTS.labels(f"{answer.status_code // 100}xx").inc()
             body = bytearray()
             async for chunk in answer.aiter_bytes():
@@ -140,6 +154,14 @@ class ReadCalls:
                 if len(body) > self._settings.answer_limit:
                     raise bad_answer(call.subject, reason="too_large", limit=self._settings.answer_limit)
             return answer.status_code, answer.headers, bytes(body)
+
+    async def _on_progress(self, event: str, _info: Mapping[str, Any]) -> None:
+        """Stop a request whose worker was frozen on the way to it: between the intent and here a lease may end.
+
+        A head without its body is no request yet. From here on nothing waits but the write to the socket.
+        """
+        if event in _ABOUT_TO_LEAVE:
+            self._may_send()
 
 
 class WriteCalls(ReadCalls):

@@ -31,14 +31,14 @@ class GraphConnectors:
         """Open it for reading only; `RunFatalError(TENANT_CONNECTION_INVALID)` if its settings cannot be right."""
         settings = GraphSettings.of(connection)
         async with _client(settings, only_reads=True) as http, self._paces(connection) as pace:
-            yield GraphReader(ReadCalls(settings, http, self._tokens_of(settings), pace))
+            yield GraphReader(ReadCalls(settings, http, self._tokens_of(settings), pace, connection.may_send))
 
     @asynccontextmanager
     async def writer(self, connection: TenantConnection) -> AsyncIterator[GraphWriter]:
         """Open it for writing. Only an execution asks for this."""
         settings = GraphSettings.of(connection)
         async with _client(settings) as http, self._paces(connection) as pace:
-            yield GraphWriter(WriteCalls(settings, http, self._tokens_of(settings), pace))
+            yield GraphWriter(WriteCalls(settings, http, self._tokens_of(settings), pace, connection.may_send))
 
     def _tokens_of(self, settings: GraphSettings) -> TokenSource:
         return self._tokens.setdefault(settings, TokenSource(settings))

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +17,7 @@ from shared.connectors.factory import AllConnectors
 from shared.connectors.port import CallTag, TenantConnection
 from shared.domain.errors import (
     ConflictError,
+    LeaseLost,
     NotFoundError,
     PermanentError,
     RunFatalError,
@@ -244,6 +245,31 @@ async def test_a_server_that_is_not_there_is_transient(connection: TenantConnect
     with pytest.raises(TransientError) as caught:
         await listed(TenantConnection(uuid4(), "graph", "dir", nowhere | {"secret_ref": secret}))
     assert caught.value.code is SafeCode.GRAPH_UNAVAILABLE
+
+
+@pytest.mark.parametrize("look", [1, 2])
+async def test_a_write_whose_lease_ended_on_the_way_to_it_never_arrives(
+    script: Script, connection: TenantConnection, look: int
+) -> None:
+    """A worker may be frozen after its intent: the lease is asked again when head (1) and body (2) leave."""
+    script.on("POST", TAGS, says(201, {"id": "7"}))
+    looks = 0
+
+    def may_send() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == look:
+            raise LeaseLost
+
+    async with AllConnectors().writer(replace(connection, may_send=may_send)) as writer:
+        with pytest.raises(LeaseLost):
+            await writer.create("roleScopeTag", {"displayName": "North"}, TAG)
+        assert ("POST", TAGS) not in script.calls()
+
+        assert await writer.create("roleScopeTag", {"displayName": "North"}, TAG) == "7"
+
+    assert script.calls().count(("POST", TAGS)) == 1
+    assert looks == look + 2
 
 
 async def test_an_id_cannot_leave_its_segment_of_the_path(script: Script, connection: TenantConnection) -> None:

@@ -19,6 +19,7 @@ from shared.domain.runs import RunStatus
 from shared.engine.guard import LeaseGuard
 from shared.engine.settings import EngineSettings
 from shared.engine.slices import RunSlice
+from shared.engine.work import Slice, WorkItem
 from shared.ports import Intent, Item, ItemResult, Lease, NewItem, RunRecord, SlotLimits
 from shared.runtime.ids import new_id
 from shared.runtime.metrics import REGISTRY
@@ -262,3 +263,29 @@ async def test_a_worker_that_was_frozen_while_it_committed_an_intent_does_not_se
         await slice_.intend(Intent(0, "write", "hash", None))
 
     assert len(frozen.stored) == 1
+
+
+async def test_a_call_of_a_worker_whose_lease_has_ended_may_not_leave(world: Lab) -> None:
+    """Frozen after its intent, on the way to the call: the connection asks the lease when the bytes are to leave."""
+    frozen_for = 0.0
+    asked: list[bool] = []
+
+    class Calls(ToyWork):
+        @asynccontextmanager
+        async def open(self, slice_: Slice, items: Sequence[Item]) -> AsyncIterator[WorkItem]:
+            async def call(item: Item) -> ItemResult:
+                nonlocal frozen_for
+                slice_.connection.may_send()
+                asked.append(True)
+                frozen_for = 60.0  # longer than a lease
+                slice_.connection.may_send()
+                asked.append(False)
+                return ItemResult(item.ordinal, Outcome.CAPTURED)
+
+            yield call
+
+    run = await world.add_run()
+    await world.wake(world.worker(Calls(1), monotonic=lambda: time.monotonic() + frozen_for), run)
+
+    assert asked == [True]
+    assert (await world.get(run)).counts.processed == 0
