@@ -194,6 +194,13 @@ TYPES: tuple[ResourceType, ...] = (
         "scriptContent",
         folder="MacScripts",
     ),
+    _script(
+        "deviceCustomAttributeShellScripts",
+        "deviceCustomAttributeShellScript",
+        "fileName runAsAccount customAttributeName customAttributeType",
+        "scriptContent",
+        folder="CustomAttributes",
+    ),
     ResourceType(
         "deviceManagement/deviceHealthScripts",
         "microsoft.graph.deviceHealthScript",

@@ -1,4 +1,4 @@
-"""A small tenant of our own invention: policies of eight families with assignments, and the objects they refer to."""
+"""A small tenant of our own invention: policies of many families with assignments, and the objects they refer to."""
 
 import json
 from collections.abc import Iterator

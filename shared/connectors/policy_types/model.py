@@ -116,6 +116,7 @@ class PolicyType:
     folders: tuple[str, ...] = ()  # how exporting tools name this type's folder
     list_collection: str = ""  # where to list, if elsewhere than `collection`
     where: tuple[Where, ...] = ()
+    foreign_flag: str = ""  # true for objects of the service's own in the same collection: they are no policies
     polymorphic: bool = False  # "@odata.type" is part of the identity
     expand: str = ""
     sub_collections: tuple[SubCollection, ...] = ()
@@ -150,6 +151,8 @@ class PolicyType:
     def covers(self, payload: Json) -> bool:
         """Tell whether an object listed in the type's collection is of this type."""
         if self.list_collection and bare_type(payload.get("@odata.type")) not in self.odata_types:
+            return False
+        if self.foreign_flag and payload.get(self.foreign_flag) is True:
             return False
         return all(condition.holds(payload) for condition in self.where)
 

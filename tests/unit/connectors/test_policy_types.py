@@ -1,14 +1,21 @@
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli.policy_types_reference import page
 from shared.connectors.policy_types import POLICY_TYPES, RestoreMode, all_types, policy_type, recognise
 from shared.connectors.policy_types.registry import collect
 from shared.domain.errors import PermanentError, SafeCode
 from shared.domain.plans import Phase
 
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "policy-types.md"
 CATALOG = {"@odata.type": "#microsoft.graph.deviceManagementConfigurationPolicy", "name": "x"}
+
+
+def test_the_page_of_types_is_the_registrys() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m cli.policy_types_reference"
 
 
 def test_an_unknown_type_is_refused_by_its_key() -> None:
@@ -59,6 +66,19 @@ def test_the_template_family_tells_policies_of_the_shared_collection_apart(famil
 def test_a_security_baseline_is_never_written() -> None:
     assert policy_type("securityBaselinePolicy").restore_mode is RestoreMode.PREVIEW_ONLY
     assert not policy_type("securityBaselinePolicy").may_write
+
+
+def test_what_names_apps_by_ids_of_its_own_tenant_is_never_written() -> None:
+    assert not policy_type("mobileAppConfiguration").may_write
+
+
+@pytest.mark.parametrize(
+    ("flag", "is_covered"), [({}, True), ({"isGlobalScript": False}, True), ({"isGlobalScript": True}, False)]
+)
+def test_scripts_that_microsoft_puts_into_every_tenant_are_no_policies_of_it(
+    flag: dict[str, Any], *, is_covered: bool
+) -> None:
+    assert policy_type("deviceHealthScript").covers({"displayName": "x", **flag}) is is_covered
 
 
 @pytest.mark.parametrize(

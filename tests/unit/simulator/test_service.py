@@ -195,7 +195,7 @@ def test_every_change_of_drift_can_be_seen() -> None:
     done = drift(where, 5, change=1000)
 
     after = {obj.id: (obj.payload, obj.parts) for obj in where.everything()}
-    assert len(done) == 25
+    assert len(done) == 31
     assert all(after[entry.object_id] != before[entry.object_id] for entry in done)
 
 
