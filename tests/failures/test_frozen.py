@@ -10,6 +10,8 @@ from tests.support.chaos import PATIENCE, Arena, Note, is_heir, tell, until, unt
 from tests.support.load import dice, managers
 from tests.support.own_servers import paused
 
+HEARTBEATS = 20.0  # seconds; a broker that hears nothing for so long closes the connection
+
 pytestmark = [pytest.mark.failures, pytest.mark.timeout(1200)]
 
 
@@ -40,7 +42,8 @@ async def test_t02_a_worker_that_was_frozen_longer_than_its_lease_writes_nothing
     tell(note, report, seed=seed, takeover=f"{heir.mono - frozen_at:.2f}s", late_writes=len(late))
     report.must_be_good()
     assert late == []
-    assert report.fenced >= 1
+    was_cut_off = heir.mono - frozen_at > HEARTBEATS  # its handler was cancelled then, before it could ask its lease
+    assert report.fenced >= 1 or was_cut_off
 
 
 async def all_take_work(here: Arena) -> bool:
