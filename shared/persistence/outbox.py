@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from heapq import heappop, heappush
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +34,7 @@ RESCUE_AFTER = timedelta(seconds=5)  # the dispatcher's relay takes anybody's ro
 POLL_EVERY = 1.0  # seconds; a hint is only a hint
 HANDED_FOR = timedelta(seconds=3)  # a row that was handed over belongs to this process's relay; then to any
 _TAKEN_WITHIN = 1.0  # seconds: what lay here for longer is left to the next claim, its own may be over
+_EXPECTED_AT_MOST = 10_000  # rows; the regular look finds the rest
 _HANDED_AT_MOST = 200  # rows; a relay that falls behind claims the rest window by window
 
 _NOW = func.clock_timestamp()
@@ -52,6 +54,7 @@ class OutboxHints:
         self._monotonic = monotonic
         self._handed: deque[tuple[float, OutboxRow]] = deque()
         self._listeners = 0
+        self._due: list[float] = []  # a heap of moments at which rows of this process fall due
 
     @property
     def takes_rows(self) -> bool:
@@ -73,6 +76,11 @@ class OutboxHints:
         self._handed.extend((now, row) for row in rows)
         self._event.set()
 
+    def expect(self, delay: timedelta) -> None:
+        """Say that a committed row falls due after `delay`: the relay looks then, not at its next regular look."""
+        if len(self._due) < _EXPECTED_AT_MOST:
+            heappush(self._due, self._monotonic() + delay.total_seconds())
+
     def take(self, limit: int) -> list[OutboxRow]:
         """Return rows that were handed over, at most `limit`."""
         oldest = self._monotonic() - _TAKEN_WITHIN
@@ -84,13 +92,18 @@ class OutboxHints:
         return taken
 
     async def wait(self, at_most: float = POLL_EVERY) -> None:
-        """Return at the next hint, or after `at_most` seconds."""
+        """Return at the next hint, when a row falls due that was expected, or after `at_most` seconds."""
+        if self._due:
+            at_most = min(at_most, max(0.0, self._due[0] - self._monotonic()))
         try:
             async with asyncio.timeout(at_most):
                 await self._event.wait()
         except TimeoutError:
             pass
         self._event.clear()
+        now = self._monotonic()
+        while self._due and self._due[0] <= now:
+            heappop(self._due)
 
 
 class SqlOutbox:
@@ -107,6 +120,7 @@ class SqlOutbox:
         self._hands_over = hands_over
         self._unwritten: list[dict[str, Any]] = []
         self.claimed: list[OutboxRow] = []  # to be handed over after the commit
+        self.delays: list[timedelta] = []  # after which rows of this transaction fall due
         self.used = False
 
     async def announce(self, run: RunRecord, kind: EventKind, *, causation_id: str | None = None) -> None:
@@ -178,6 +192,8 @@ class SqlOutbox:
         self._unwritten.append({**values, **claim, "service": self._service, "new_delay": delay or timedelta()})
         if hands_over:
             self.claimed.append(row)
+        if delay:
+            self.delays.append(delay)
 
     async def write(self) -> None:
         """Insert what the transaction sends, all at once: the last thing before its commit."""

@@ -165,4 +165,6 @@ class SqlUnitOfWork:
                 yield transaction
                 await transaction.outbox.write()
         if transaction.outbox.used:
+            for delay in transaction.outbox.delays:
+                self._hints.expect(delay)
             self._hints.notify(transaction.outbox.claimed)

@@ -1,5 +1,6 @@
 """Rows that a commit hands to the relay of its own process: known without a query, and lost with nothing."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from shared.ports import RunRecord
 from tests.support.engine_lab import Lab, lab
 
 ANYBODY = "lab"
+PATIENCE = 10.0  # seconds
 
 
 class Here:
@@ -101,3 +103,25 @@ async def test_a_relay_that_falls_behind_is_handed_no_more(here: Here) -> None:
         await here.wake(run)
 
     assert await here.world.rows("SELECT count(*) AS n FROM outbox WHERE claimed_until IS NULL") == [{"n": 1}]
+
+
+async def test_the_relay_looks_at_the_moment_at_which_a_delayed_row_falls_due(here: Here) -> None:
+    """A run that its tenant asked to wait goes on then, and not up to a second later."""
+    await here.wake(await here.world.add_run(), timedelta(milliseconds=50))
+    await here.hints.wait()  # for the commit's own hint
+    assert list(await here.source.claim(limit=10)) == []
+
+    async with asyncio.timeout(PATIENCE):
+        await here.hints.wait(at_most=PATIENCE * 2)
+
+    assert len(await here.source.claim(limit=10)) == 1
+
+
+async def test_a_moment_that_is_over_is_looked_at_once(here: Here) -> None:
+    await here.wake(await here.world.add_run(), timedelta(milliseconds=1))
+    here.now += 1
+    await here.hints.wait()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await here.hints.wait(at_most=PATIENCE)
