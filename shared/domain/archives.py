@@ -23,7 +23,8 @@ SCHEMA_VERSION = 1
 MAX_MANIFEST_BYTES = 128 * 1024 * 1024
 MAX_NAME_BYTES = 160  # UTF-8, without suffix and ending: every file system takes 255
 _READ_BYTES = 1024 * 1024
-# What zipfile raises for damaged, encrypted or unsupported members.
+# What zipfile raises for a table of contents that it cannot read, and for damaged, encrypted or unsupported members.
+_NO_ARCHIVE = (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError)
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, OSError)
 _RESERVED = frozenset('<>:"/\\|?*')
 _DEVICES = frozenset(
@@ -192,7 +193,7 @@ def verify_archive(path: Path) -> ArchiveReport:
         try:
             with zipfile.ZipFile(raw) as archive:
                 return _verify(archive)
-        except zipfile.BadZipFile:
+        except _NO_ARCHIVE:
             return ArchiveReport(0, (Problem(ProblemKind.NOT_A_ZIP),))
 
 

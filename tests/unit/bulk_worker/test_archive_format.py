@@ -192,6 +192,17 @@ def test_no_changed_byte_makes_the_check_raise_or_lets_changed_content_pass(plac
                 assert archive.read("T/a.json") == CONTENT
 
 
+@pytest.mark.parametrize(("place", "value"), [(6, 84), (46, 0xFF)])
+def test_a_table_of_contents_that_no_reader_knows_is_no_archive(tmp_path: Path, place: int, value: int) -> None:
+    """A version of the format that is to come, and a name that is no text."""
+    path = a_zip(tmp_path, ("T/ü.json", CONTENT), (MANIFEST_NAME, a_manifest("T/ü.json", sha256=true_hash())))
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(b"PK\x01\x02") + place] = value
+    path.write_bytes(damaged)
+
+    assert kinds(path) == [ProblemKind.NOT_A_ZIP]
+
+
 def test_a_manifest_is_read_back_as_it_was_written() -> None:
     file = ArchivedFile("T/ü.json", "0" * 64, 3, "t", "1", "ü", "1" * 64)
     manifest = Manifest("tenant", "2026-01-01T00:00:00+00:00", "policy.export", (file,))
