@@ -3,9 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from cli.stack import Stack
 from tests.support import stack as servers
+
+settings.register_profile("untimed", deadline=None)  # a test of a law is no test of the machine's speed
+settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -108,7 +108,7 @@ async def test_twenty_workers_at_once_never_get_more_than_the_limit(world: Lab) 
 async def test_a_refusal_holds_for_every_worker_of_the_tenant_and_for_no_other_tenant(world: Lab) -> None:
     other = await world.add_tenant()
     async with budgets(world) as one:
-        assert await one.refused(NAME, WRITES, 12.5) == pytest.approx(12.5)
+        assert await one.refused(NAME, WRITES, 50.5) == pytest.approx(50.5)
 
     async with budgets(world) as one:
         refused = await one.take(NAME, WRITES, 5)
@@ -116,7 +116,7 @@ async def test_a_refusal_holds_for_every_worker_of_the_tenant_and_for_no_other_t
         free = await one.take(NAME, WRITES, 5)
 
     assert (refused.tokens, free.tokens) == (0, 5)
-    assert 10 < refused.wait <= 12.5
+    assert 20 < refused.wait <= 50.5
     assert (await stored(world)).factor == 0.5
     assert (await stored(world, other)).factor == 1.0
 
