@@ -96,6 +96,12 @@ class Client:
         response = await self._send("POST", f"{_path(run)}/retry-failed", json={"include_unknown": include_unknown})
         return StartedRun(run=_run_of(_json(response)), created=response.status_code == httpx.codes.CREATED)
 
+    async def undo(self, tenant_id: UUID, run_id: UUID) -> StartedRun:
+        """Start a preview of the way back from an execution, or join the active one."""
+        path = f"/v1/tenants/{tenant_id}/{_PATHS[RunType.RESTORE]}/{run_id}/undo"
+        response = await self._send("POST", path)
+        return StartedRun(run=_run_of(_json(response)), created=response.status_code == httpx.codes.CREATED)
+
     async def pause(self, tenant_id: UUID, operation: str | None, reason: str) -> list[Pause]:
         """Have no run of the operation (None: of any) taken up; return what is paused now."""
         return await self._change_pause("pause", tenant_id, operation, reason)

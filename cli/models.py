@@ -53,6 +53,7 @@ class Run(Answer):
     wait_until: datetime | None = None
     wait_text: str | None = None
     retry_of: UUID | None = None
+    undo_of: UUID | None = None
     backup_set_id: UUID | None = None
     preview_run_id: UUID | None = None
     abort_requested_at: datetime | None = None

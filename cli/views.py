@@ -19,7 +19,14 @@ _STATUS_STYLES = {
     "running": "cyan",
     "queued": "dim",
 }
-_ACTION_STYLES = {"create": "green", "update": "yellow", "unchanged": "dim", "skip": "dim", "blocked": "red"}
+_ACTION_STYLES = {
+    "create": "green",
+    "update": "yellow",
+    "delete": "magenta",
+    "unchanged": "dim",
+    "skip": "dim",
+    "blocked": "red",
+}
 _OPERATION_STYLES = {"add": "green", "remove": "red"}
 _SHOWN = 160  # characters of one value of a diff
 

@@ -55,6 +55,7 @@ class NewRun:
     deadline_at: datetime | None = None
     not_before: datetime | None = None  # in the future: the run waits until then (`scheduled`)
     retry_of: UUID | None = None
+    undo_of: UUID | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -90,6 +91,7 @@ class RunRecord:
     item_ids: Sequence[UUID] | None = None  # only where the caller asks for them: it may be long
     selector: Mapping[str, Any] | None = None
     retry_of: UUID | None = None
+    undo_of: UUID | None = None  # the execution that this run takes back
     preview: Mapping[str, Any] | None = None
     results: Mapping[str, Any] | None = None
     error_code: SafeCode | None = None
@@ -214,6 +216,10 @@ class Intent:
     step: str
     request_hash: str
     remote_id: str | None = None  # known targets of updates and assigns; None before a create
+    before_sha256: str | None = None  # of the live object as it is now; stored once, with the item's first intent
+    left_fingerprint: str | None = None  # of the object once the item is done; None: deleted
+    left_assignments_fingerprint: str | None = None
+    evidence: Any = None  # stored by the operation's own `keep` in the same transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,6 +461,10 @@ class BackupItem:
     quality: Quality
     warnings: tuple[CaptureWarning, ...]
     captured_at: datetime
+    replaced: bool = False  # kept by an execution of what it replaced; the rest is about such an item only
+    absent: bool = False  # there was nothing: the execution created it, and what is stored is that
+    left_fingerprint: str | None = None  # of what the execution made of it; None: it deleted it
+    left_assignments_fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from cli.console import EXIT_CODES, CliFailure, ExitCode, JsonFlag, Output, repo
 
 if TYPE_CHECKING:
     from cli.client import Client
+    from cli.models import Run
 
 app = typer.Typer(no_args_is_help=True, help="Preview a restore, then carry the preview out.", epilog=EXIT_CODES)
 
@@ -39,18 +40,44 @@ async def _preview(
     *,
     with_diff: bool,
 ) -> None:
-    from cli import views
-
     selector = {"policy_types": policy_type} if policy_type else None
     async with client() as api:
         started = await api.start_restore(tenant, backup_set_id=backup_set, item_ids=item, selector=selector)
-        with progress_bar(output) as draw:
-            ended = await api.wait(started.run, draw)
-        check_ended_well(ended)
-        plan = await api.preview(ended)
+        await _show_preview(output, api, started.run, with_diff=with_diff)
+
+
+async def _show_preview(output: Output, api: "Client", preview_run: "Run", *, with_diff: bool) -> None:
+    """Wait for a preview's end and show its plan."""
+    from cli import views
+
+    with progress_bar(output) as draw:
+        ended = await api.wait(preview_run, draw)
+    check_ended_well(ended)
+    plan = await api.preview(ended)
     document = {"run": ended.model_dump(mode="json"), **plan.model_dump(mode="json")}
     output.result(document, lambda console: console.print(views.preview(plan, with_diff=with_diff)))
     output.say(f"carry it out: reinstate restore execute {ended.id}")
+
+
+@app.command()
+def undo(
+    execution: Annotated[UUID, typer.Argument(help="The id of the execution to take back.", show_default=False)],
+    tenant: TenantOption,
+    diff: Annotated[bool, typer.Option("--diff", help="Show every change beneath its object.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show the way back from an execution: updates reversed, what it created deleted. Writes nothing to the tenant.
+
+    What others changed since is left alone. Carry it out with `restore execute`.
+    """
+    with reporting(as_json) as output:
+        run(_undo(output, tenant, execution, with_diff=diff))
+
+
+async def _undo(output: Output, tenant: UUID, execution: UUID, *, with_diff: bool) -> None:
+    async with client() as api:
+        started = await api.undo(tenant, execution)
+        await _show_preview(output, api, started.run, with_diff=with_diff)
 
 
 @app.command()
@@ -88,6 +115,8 @@ async def _confirm(output: Output, api: "Client", tenant: UUID, preview_run: UUI
     name = await api.tenant_name(tenant)
     writes = sum(number for action, number in plan.actions.items() if action in ("create", "update"))
     output.say(f"{writes} objects will be written to {name}.")
+    if deletes := plan.actions.get("delete"):
+        output.say(f"{deletes} objects that a restore created will be deleted.")
     if typer.prompt("Type the tenant's name to go on", err=True) != name:
         raise CliFailure(
             "the name does not match: nothing was started", exit_code=ExitCode.USAGE, code="cli.not_confirmed"

@@ -31,6 +31,7 @@ class Asked:
     item_ids: tuple[UUID, ...] | None = None  # without duplicates, in the order given
     selector: Selector | None = None
     backup_set_id: UUID | None = None
+    undo_of: UUID | None = None  # the execution that is taken back
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -156,7 +157,7 @@ async def _from_preview(asked: Asked, preview_id: UUID, tx: StartTransaction) ->
         raise PermanentError(SafeCode.RESTORE_PREVIEW_REQUIRED, status=preview.status.value)
     if asked.backup_set_id not in (None, preview.backup_set_id):
         raise _invalid("backup_set_id")
-    return replace(asked, backup_set_id=preview.backup_set_id)
+    return replace(asked, backup_set_id=preview.backup_set_id, undo_of=preview.undo_of)
 
 
 async def _check_selection(asked: Asked, tx: StartTransaction) -> None:

@@ -140,6 +140,7 @@ _RUN_WORDS = {
     "StartBulkOperationRun": "bulk_operation_run.start",
     "AbortRun": "run.abort",
     "RetryFailed": "run.retry",
+    "UndoRestore": "restore_run.undo",
 }
 
 
@@ -180,6 +181,7 @@ def _new_run(command: Start, asked: Asked, source: Source, not_before: datetime 
         initiator_id=command.initiator_id,
         backup_set_id=asked.backup_set_id,
         preview_run_id=asked.target_id if operation.writes else None,
+        undo_of=asked.undo_of,
         target_id=asked.target_id,
         item_ids=asked.item_ids,
         selector=selector,

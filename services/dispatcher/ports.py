@@ -44,6 +44,31 @@ class RetryRepository(Protocol):
         ...
 
 
+class UndoRepository(Protocol):
+    """What an execution that is over replaced."""
+
+    async def keep(self, execution: RunRecord, *, created_by: str) -> int:
+        """Make the backup set that its undo restores from; return how many items it has. Again changes nothing."""
+        ...
+
+
+class UndoTransaction(StartTransaction, Protocol):
+    """A transaction that can also keep what an execution replaced."""
+
+    @property
+    def undos(self) -> UndoRepository:
+        """What an execution that is over replaced."""
+        ...
+
+
+class UndoUnitOfWork(Protocol):
+    """Opens transactions for undos."""
+
+    def begin(self, tenant_id: UUID) -> AbstractAsyncContextManager[UndoTransaction]:
+        """Begin a transaction for one tenant."""
+        ...
+
+
 class RetryTransaction(StartTransaction, Protocol):
     """A transaction that can also tell what a run left undone."""
 
@@ -103,7 +128,7 @@ class Turns(Protocol):
         ...
 
 
-class ReadTransaction(RetryTransaction, Protocol):
+class ReadTransaction(RetryTransaction, UndoTransaction, Protocol):
     """A transaction that can also list what there is."""
 
     @property

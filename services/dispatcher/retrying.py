@@ -74,6 +74,7 @@ async def _child(parent: RunRecord, command: RetryFailed, source: Source, tx: Re
         preview_run_id=parent.preview_run_id,
         target_id=parent.target_id,
         retry_of=parent.id,
+        undo_of=parent.undo_of,
         metadata={**parent.metadata, "include_unknown": command.include_unknown},
     )
     if parent.expanded_at is None:  # it ended before its items were listed: the same once more

@@ -105,6 +105,7 @@ class RunView(BaseModel):
     preview_run_id: UUID | None = None
     target_id: UUID | None = None
     retry_of: UUID | None = None
+    undo_of: UUID | None = Field(default=None, description="the execution that this run takes back")
     name: str | None = None
     error: SafeErrorView | None = None
     dead_messages: list[DeadMessageView] | None = Field(
@@ -140,6 +141,7 @@ class RunView(BaseModel):
             preview_run_id=run.preview_run_id,
             target_id=run.target_id,
             retry_of=run.retry_of,
+            undo_of=run.undo_of,
             name=str(name) if name is not None else None,
             error=SafeErrorView.of(run.error_code.value if run.error_code else None, run.error_context),
             dead_messages=[DeadMessageView.of(message) for message in dead] or None,
@@ -159,6 +161,8 @@ def _links(run: RunRecord) -> dict[str, str]:
         links["abort"] = f"{here}/abort"
     elif run.counts.failed:
         links["retry_failed"] = f"{here}/retry-failed"
+    if run.writes and run.status.is_terminal:
+        links["undo"] = f"{here}/undo"
     if run.operation == "restore.preview":
         links["preview"] = f"{here}/preview"
     if run.operation.endswith(".export"):

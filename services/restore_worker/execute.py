@@ -7,13 +7,15 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from services.restore_worker.applying import Change, has_drifted
+from services.restore_worker.applying import Change
+from services.restore_worker.attempting import has_drifted
 from services.restore_worker.desired import Desired, Source
 from services.restore_worker.live import Live
 from services.restore_worker.material import SliceMaterial, load, plan_of
 from services.restore_worker.planning import PlanEntry
 from services.restore_worker.ports import RestoreTransaction, RestoreUnitOfWork
 from services.restore_worker.preview import backed_up_ids
+from services.restore_worker.removing import Removal
 from shared.connectors.port import Connectors, TenantWriter
 from shared.domain.errors import PermanentError, RunFatalError, SafeCode
 from shared.domain.items import ItemState, Outcome
@@ -21,7 +23,7 @@ from shared.domain.plans import PlanAction, Step
 from shared.domain.retry import RetryPolicy
 from shared.domain.runs import RunStatus
 from shared.engine.work import Slice, WorkItem, outcomes_and_failures
-from shared.ports import Item, ItemResult
+from shared.ports import Intent, Item, ItemResult
 
 INTENT_GRACE = timedelta(seconds=30)  # more than a call may last: until then, a lost one may still be on its way
 _PREVIEWED = frozenset({RunStatus.SUCCEEDED, RunStatus.PARTIAL})
@@ -86,6 +88,10 @@ class RestoreExecution:
             live = Live(writer, partial(backed_up_ids, self._uow, run))
             yield ItemWork(slice_, writer, live, material, fresh, self._max_attempts)
 
+    async def keep(self, tx: RestoreTransaction, intents: Sequence[Intent]) -> None:
+        """Store what the writes are going to replace: an undo comes back to it."""
+        await tx.snapshots.put_many([intent.evidence for intent in intents if intent.evidence is not None])
+
     async def store(self, tx: RestoreTransaction, slice_: Slice, results: Sequence[ItemResult]) -> None:
         """Everything is in the ledger."""
 
@@ -114,7 +120,9 @@ class ItemWork:
             return ItemResult(item.ordinal, None, retry_in=self.fresh[item.ordinal])
         if not plan_of(item):  # its preview failed
             return _blocked(item, SafeCode.RESTORE_PREVIEW_REQUIRED)
-        entry = PlanEntry.of_row(plan_of(item))
+        return await self._carry_out(item, PlanEntry.of_row(plan_of(item)))
+
+    async def _carry_out(self, item: Item, entry: PlanEntry) -> ItemResult:
         match entry.action:
             case PlanAction.SKIP:
                 return ItemResult(item.ordinal, Outcome.SKIPPED, entry.code)
@@ -124,6 +132,8 @@ class ItemWork:
                 return await self._unchanged(item, entry)
             case PlanAction.CREATE | PlanAction.UPDATE:
                 return await self._change(item, entry)
+            case PlanAction.DELETE:
+                return await self._delete(item, entry)
 
     async def _unchanged(self, item: Item, entry: PlanEntry) -> ItemResult:
         seen = await self.live.read(item.policy_type, entry.target_id or "", self.slice_.tag(item))
@@ -135,7 +145,9 @@ class ItemWork:
         tag = self.slice_.tag(item)
         try:
             material = self.material.of(item)
-            source = Source(material, material.content())
+            content = material.content()
+            material = material.as_in(content)
+            source = Source(material, content)
         except PermanentError as error:
             return _unusable(item, error.code)
         goal = await source.desired(self.material.executed, self.live, tag)
@@ -145,8 +157,16 @@ class ItemWork:
             planned = await source.desired(self.material.planned, self.live, tag) if source.references else goal
             if not _is_as_previewed(entry, planned):
                 return _blocked(item, SafeCode.RESTORE_PLAN_CHANGED)
-        change = Change(self.slice_, self.writer, self.live, item, material, entry, goal, self.max_attempts)
+        change = Change(self.slice_, self.writer, self.live, item, material, entry, self.max_attempts, goal=goal)
         return await change.apply()
+
+    async def _delete(self, item: Item, entry: PlanEntry) -> ItemResult:
+        """Delete what the execution that is being undone created; nothing else is ever deleted."""
+        material = self.material.of(item)
+        if self.slice_.run.undo_of is None or not material.backup.absent:
+            return _blocked(item, SafeCode.RESTORE_PLAN_CHANGED)
+        removal = Removal(self.slice_, self.writer, self.live, item, material, entry, self.max_attempts)
+        return await removal.apply()
 
 
 def _cannot_map(entry: PlanEntry, goal: Desired) -> bool:

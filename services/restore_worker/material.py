@@ -1,11 +1,12 @@
 """What a slice restores from: backup items with their contents, and what earlier phases made of the foundations."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 from uuid import UUID
 
 from services.restore_worker.ports import RestoreUnitOfWork
+from shared.connectors.normalise import natural_key
 from shared.connectors.port import Json
 from shared.domain.backups import CaptureWarning, Quality
 from shared.domain.errors import PermanentError, SafeCode
@@ -43,7 +44,15 @@ class Material:
 
         An imported item has no inventory row; where it comes from is not known.
         """
-        return self.backup.policy_id is not None
+        return self.backup.policy_id is not None or self.backup.replaced
+
+    def as_in(self, content: "Content") -> "Material":
+        """Return what an execution replaced under the name that it had then; anything else as it is."""
+        if not self.backup.replaced:
+            return self
+        return replace(
+            self, backup=replace(self.backup, natural_key=natural_key(self.backup.policy_type, content.payload))
+        )
 
     def content(self) -> Content:
         """Decode and verify the snapshot; `PermanentError` when it is missing, corrupt or not the whole object."""

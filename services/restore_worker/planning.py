@@ -72,23 +72,32 @@ def plan(material: Material, goal: Desired, found: Found) -> PlanEntry:
     if goal.captured is not None and goal.assignments is None and not _already_assigned(goal.captured, found.seen):
         warnings.append(SafeCode.RESTORE_MAPPING_UNSAFE.value)
     decision = _decision(material, goal, found)
-    if code := _obstacle(goal, decision):
+    if code := obstacle(goal, decision):
         return blocked(code, warnings)
-    operations = _patch(goal, found.seen, decision)
+    if Step.WRITE in decision.steps and found.seen and has_masked_secret(found.seen.policy.payload):
+        warnings.append(SafeCode.RESTORE_NOT_UNDOABLE.value)
+    return described(decision, goal, found.seen, warnings, candidates=found.candidates)
+
+
+def described(
+    decision: Decision, goal: Desired, seen: Seen | None, warnings: Sequence[str] = (), *, candidates: int = 0
+) -> PlanEntry:
+    """Return the entry of a decision, with everything that its execution relies on and that people look at."""
+    operations = _patch(goal, seen, decision)
     shown = _within_limit(operations)
     return PlanEntry(
         action=decision.action,
         steps=decision.steps,
         target_id=decision.target_id,
-        live_fingerprint=found.seen.fingerprint if found.seen else None,
-        live_assignments_fingerprint=found.seen.assignments_fingerprint if found.seen else None,
+        live_fingerprint=seen.fingerprint if seen else None,
+        live_assignments_fingerprint=seen.assignments_fingerprint if seen else None,
         backup_fingerprint=goal.fingerprint,
         backup_assignments_fingerprint=goal.assignments_fingerprint,
         patch=shown,
         patch_operations=len(operations),
         patch_truncated=len(shown) < len(operations),
-        assignments_patch=_within_limit(_assignments_patch(goal, found.seen, decision)),
-        candidates=found.candidates,
+        assignments_patch=_within_limit(_assignments_patch(goal, seen, decision)),
+        candidates=candidates,
         code=decision.code,
         warnings=tuple(warnings),
     )
@@ -118,7 +127,8 @@ def _decision(material: Material, goal: Desired, found: Found) -> Decision:
     )
 
 
-def _obstacle(goal: Desired, decision: Decision) -> SafeCode | None:
+def obstacle(goal: Desired, decision: Decision) -> SafeCode | None:
+    """Return why the goal cannot be written, if it is to be."""
     if Step.WRITE not in decision.steps:
         return None
     if goal.unmapped:

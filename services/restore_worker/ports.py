@@ -1,6 +1,6 @@
 """What the two operations need of the database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Protocol
@@ -25,6 +25,10 @@ class SnapshotRepository(Protocol):
 
     async def fetch_many(self, hashes: Sequence[str]) -> dict[str, Snapshot]:
         """Return the stored rows by hash, unverified."""
+        ...
+
+    async def put_many(self, batch: Iterable[Snapshot]) -> frozenset[str]:
+        """Store what is not there yet; return the hashes that are new."""
         ...
 
 

@@ -11,13 +11,14 @@ from services.restore_worker.material import SliceMaterial, load, warnings_of
 from services.restore_worker.phases import phases
 from services.restore_worker.planning import PlanEntry, blocked, plan
 from services.restore_worker.ports import RestoreTransaction, RestoreUnitOfWork
+from services.restore_worker.undoing import plan_undo
 from shared.connectors.policy_types import policy_type
-from shared.connectors.port import CallTag, TenantConnection, TenantReader
+from shared.connectors.port import TenantConnection, TenantReader
 from shared.domain.errors import PermanentError, SafeCode
 from shared.domain.items import Outcome
 from shared.domain.plans import PlanAction
 from shared.engine.work import Slice, WorkItem
-from shared.ports import Item, ItemResult, RunRecord
+from shared.ports import Intent, Item, ItemResult, RunRecord
 
 
 class Readers(Protocol):
@@ -55,6 +56,9 @@ class RestorePreview:
             live = Live(reader, partial(backed_up_ids, self._uow, slice_.run))
             yield partial(_plan_item, slice_, material, live)
 
+    async def keep(self, tx: RestoreTransaction, intents: Sequence[Intent]) -> None:
+        """A preview intends nothing."""
+
     async def store(self, tx: RestoreTransaction, slice_: Slice, results: Sequence[ItemResult]) -> None:
         """Plans are stored with their items."""
 
@@ -68,11 +72,16 @@ class RestorePreview:
         plan_hash = await tx.restores.plan_hash(run_id)
         await tx.restores.record_plan_hash(slice_.lease, plan_hash)
         return {
-            "actions": {action.value: counts.get(action.value, 0) for action in PlanAction},
+            "actions": {action.value: counts.get(action.value, 0) for action in _words(slice_.run)},
             "warned_items": await tx.restores.warned_items(run_id),
             "plan_hash": plan_hash,
             "failures": await tx.ledger.failures(slice_.lease),
         }
+
+
+def _words(run: RunRecord) -> list[PlanAction]:
+    """Return the actions that a preview can have: only an undo deletes."""
+    return [action for action in PlanAction if action is not PlanAction.DELETE or run.undo_of is not None]
 
 
 async def backed_up_ids(uow: RestoreUnitOfWork, run: RunRecord, kind: str, remote_ids: Sequence[str]) -> frozenset[str]:
@@ -84,17 +93,20 @@ async def backed_up_ids(uow: RestoreUnitOfWork, run: RunRecord, kind: str, remot
 
 
 async def _plan_item(slice_: Slice, material: SliceMaterial, live: Live, item: Item) -> ItemResult:
-    entry = await _entry(material, live, item, slice_.tag(item))
+    entry = await _entry(slice_, material, live, item)
     return ItemResult(item.ordinal, Outcome.PLANNED, entry.code, remote_id=entry.target_id, plan=entry.as_row())
 
 
-async def _entry(slice_material: SliceMaterial, live: Live, item: Item, tag: CallTag) -> PlanEntry:
+async def _entry(slice_: Slice, slice_material: SliceMaterial, live: Live, item: Item) -> PlanEntry:
     """Plan one item. A backup that cannot be restored is a finding of the preview, not a failure of it."""
     warnings: list[str] = []
+    tag = slice_.tag(item)
     try:
         material = slice_material.of(item)
         warnings = warnings_of(material.backup)
         policy_type(item.policy_type)  # raises for a type that nothing is known of
+        if slice_.run.undo_of is not None:
+            return await plan_undo(material, slice_material, live, tag)
         content = material.content()
     except PermanentError as error:
         return blocked(error.code, warnings)

@@ -97,6 +97,13 @@ class TenantWriter(TenantReader, Protocol):
         """Replace the whole list of assignments."""
         ...
 
+    async def delete(self, policy_type: str, remote_id: str, etag: str | None, tag: CallTag) -> None:
+        """Delete an object; `ConflictError` when `etag` is given and no longer true.
+
+        Only an undo does, to what an execution of ours created.
+        """
+        ...
+
 
 class Pace(Protocol):
     """Keeps the calls to one tenant's system within its limits. `classes` are the limits that a call counts towards."""

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+UNKNOWN_ID = "unknown:"  # begins the id of an object that may have been created, where nobody knows its own
+
 
 class Quality(StrEnum):
     """Stored is not usable: how much of an object a backup item holds."""

@@ -185,4 +185,12 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
         "Too many requests at once",
         "Send it again after the seconds that Retry-After names, under the same Idempotency-Key.",
     ),
+    SafeCode.RESTORE_CHANGED_SINCE: ErrorText(
+        "The object was changed after the restore",
+        "Look at the object: it is left as it is, so that nobody's later work is lost.",
+    ),
+    SafeCode.RESTORE_NOT_UNDOABLE: ErrorText(
+        "The live object holds a secret that cannot be kept",
+        "Note the secret down first: after the restore an undo could not write it again.",
+    ),
 }

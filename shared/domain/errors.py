@@ -87,6 +87,8 @@ class SafeCode(StrEnum):
     SERVICE_UNAVAILABLE = "service.unavailable"
     INTERNAL_UNEXPECTED = "internal.unexpected"
     SERVICE_OVERLOADED = "service.overloaded"
+    RESTORE_CHANGED_SINCE = "restore.changed_since"
+    RESTORE_NOT_UNDOABLE = "restore.not_undoable"
 
     @property
     def family(self) -> str:

@@ -47,6 +47,7 @@ class Outcome(StrEnum):
     PLANNED = "planned"  # preview: the plan entry says what would be done
     APPLIED_CREATED = "applied_created"
     APPLIED_UPDATED = "applied_updated"
+    APPLIED_DELETED = "applied_deleted"  # an undo only
     UNCHANGED = "unchanged"
     CAPTURED = "captured"
     LISTED = "listed"

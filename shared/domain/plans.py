@@ -8,10 +8,11 @@ from shared.domain.errors import SafeCode
 
 
 class PlanAction(StrEnum):
-    """The five words of a preview."""
+    """The words of a preview. `delete` only ever stands in the preview of an undo (ADR 0022)."""
 
     CREATE = "create"
     UPDATE = "update"
+    DELETE = "delete"
     UNCHANGED = "unchanged"
     SKIP = "skip"
     BLOCKED = "blocked"
@@ -19,14 +20,15 @@ class PlanAction(StrEnum):
     @property
     def writes(self) -> bool:
         """True when executing this entry sends a write."""
-        return self in (PlanAction.CREATE, PlanAction.UPDATE)
+        return self in (PlanAction.CREATE, PlanAction.UPDATE, PlanAction.DELETE)
 
 
 class Step(StrEnum):
-    """The two writes that one item may need, in this order; also the steps of the ledger's intents."""
+    """The writes that one item may need, in this order; also the steps of the ledger's intents."""
 
     WRITE = "write"  # the object itself
     ASSIGN = "assign"  # its whole list of assignments
+    DELETE = "delete"  # alone, and only of what an execution of ours created
 
 
 class Phase(StrEnum):

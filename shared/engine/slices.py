@@ -253,6 +253,8 @@ class RunSlice:
 
     async def _commit_intents(self, intents: Sequence[Intent]) -> list[None]:
         async with self._uow.begin(self.run.tenant_id) as tx:
+            if any(intent.evidence is not None for intent in intents):
+                await self._work.keep(tx, intents)
             await tx.ledger.intend(self.lease, intents)
         return [None] * len(intents)
 

@@ -1,8 +1,9 @@
 """What one operation has to bring; claiming, slicing, retrying, counting and ending are the engine's.
 
 An operation's code runs inside a slice of its run. The order is: `prepare` and `expand` once per run, then per slice
-`open` and one call per item, `store` with every batch of outcomes, and `conclude` and `summary` once at the end. A
-worker may die between any two of them: every step is repeated by the next worker and must stand that.
+`open` and one call per item, `keep` with the intents of writes, `store` with every batch of outcomes, and `conclude`
+and `summary` once at the end. A worker may die between any two of them: every step is repeated by the next worker and
+must stand that.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -95,6 +96,10 @@ class Work(Protocol):
 
     def open(self, slice_: Slice, items: Sequence[Item]) -> AbstractAsyncContextManager[WorkItem]:
         """Load what these items need in few queries, open the connector, and give the function that works one item."""
+        ...
+
+    async def keep(self, tx: Any, intents: Sequence[Intent]) -> None:  # noqa: ANN401  as above
+        """Write the intents' `evidence`, in the transaction that records them. Asked only where there is some."""
         ...
 
     async def store(self, tx: Any, slice_: Slice, results: Sequence[ItemResult]) -> None:  # noqa: ANN401  as above

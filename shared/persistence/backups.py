@@ -135,7 +135,7 @@ class SqlBackups:
             phase.label("phase"),
             items.display_name.label("label"),
             items.policy_type.label("policy_type"),
-        ).where(items.tenant_id == self._tenant_id, items.backup_set_id == set_id)
+        ).where(items.tenant_id == self._tenant_id, items.backup_set_id == set_id, ~items.absent)
 
     async def totals(self, set_id: UUID) -> SetTotals:
         """Count what the set holds."""

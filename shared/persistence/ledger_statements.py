@@ -43,7 +43,14 @@ _TENANT = bindparam("of_tenant", type_=restore_run_items.c.tenant_id.type)
 _RUN = bindparam("of_run", type_=restore_run_items.c.run_id.type)
 _LOWEST, _HIGHEST = bindparam("lowest", type_=Integer()), bindparam("highest", type_=Integer())
 
-INTENT_TYPES: Types = {"ordinal": Integer(), "step": Text(), "request_hash": Text(), "remote_id": Text()}
+_UNDO_TYPES: Types = dict.fromkeys(("before_sha256", "left_fingerprint", "left_assignments_fingerprint"), Text())
+INTENT_TYPES: Types = {
+    "ordinal": Integer(),
+    "step": Text(),
+    "request_hash": Text(),
+    "remote_id": Text(),
+    **_UNDO_TYPES,
+}
 _BULK_KIND: Types = {
     "state": Text(),
     "outcome": Text(),
@@ -137,6 +144,10 @@ def intend() -> UpdateBase:
             remote_id=func.coalesce(given.c.remote_id, items.remote_id),
             intent_epoch=bindparam("new_epoch"),
             intent_at=_NOW,
+            # The first intent saw the object as it was before anything was written.
+            before_sha256=case((items.intent_at.is_(None), given.c.before_sha256), else_=items.before_sha256),
+            left_fingerprint=given.c.left_fingerprint,
+            left_assignments_fingerprint=given.c.left_assignments_fingerprint,
             error_code=None,  # of the attempt before
             error_context=None,
             updated_at=_NOW,

@@ -94,6 +94,8 @@ class SqlRestores:
         items = backup_items.c
         last = max(phases.values(), default=0)
         phase = case(*((items.policy_type == key, order) for key, order in phases.items() if order < last), else_=last)
+        # What is to be deleted comes after everything else, and what others refer to last of all.
+        phase = case((items.absent, 2 * last + 1 - phase), else_=phase)
         order = (phase, *(column.collate(_BYTEWISE) for column in (items.policy_type, items.display_name)), items.id)
         source = select(
             (func.row_number().over(order_by=order) - 1).label("ordinal"),
@@ -102,7 +104,7 @@ class SqlRestores:
             items.display_name.label("label"),
             items.policy_type.label("policy_type"),
         ).where(items.tenant_id == self._tenant_id, items.backup_set_id == run.backup_set_id, self._selected(run))
-        await self._ledger.expand_from(lease, source)
+        await self._ledger.expand_from(lease, source.where(items.replaced if run.undo_of else ~items.absent))
 
     async def expand_execution(self, lease: Lease, run: RunRecord) -> None:
         """Copy the preview's items with their plans, as far as they are of the run's own backup set."""

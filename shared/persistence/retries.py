@@ -83,6 +83,9 @@ class SqlRetries:
                 own.remote_id,
                 own.intent_epoch,
                 own.intent_at,
+                own.before_sha256,
+                own.left_fingerprint,
+                own.left_assignments_fingerprint,
                 case((was_sent, own.error_code), else_=null()).label("error_code"),
             ]
         return select(*columns)

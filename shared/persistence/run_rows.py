@@ -86,6 +86,7 @@ def run_record(table: RunTable, row: Mapping[str, Any]) -> RunRecord:
         item_ids=[UUID(item) for item in item_ids] if item_ids is not None else None,
         selector=row["selector"],
         retry_of=row["retry_of"],
+        undo_of=row.get("undo_of"),
         preview=row.get("preview"),
         results=row["results"],
         error_code=SafeCode(row["error_code"]) if row["error_code"] else None,

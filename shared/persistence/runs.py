@@ -233,6 +233,7 @@ def _own_values(run: NewRun) -> dict[str, Any]:
         return {
             restore_runs.c.backup_set_id.name: run.backup_set_id,
             restore_runs.c.preview_run_id.name: run.preview_run_id,
+            restore_runs.c.undo_of.name: run.undo_of,
             restore_runs.c.initiator_id.name: run.initiator_id,
             restore_runs.c.is_dry_run.name: not run.writes,
             restore_runs.c.requested_items.name: item_ids,

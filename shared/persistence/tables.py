@@ -168,12 +168,19 @@ backup_items = Table(
     Column("quality", Text, nullable=False),
     Column("warnings", JSONB, nullable=False, server_default=text("'[]'")),
     Column("captured_at", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    # Of what an execution replaced (`shared.persistence.undoing`): kept so that it can be undone.
+    Column("replaced", Boolean, nullable=False, server_default="false"),
+    Column("absent", Boolean, nullable=False, server_default="false"),  # there was nothing: the execution created it
+    Column("left_fingerprint", Text),  # of what the execution made of it; NULL: it deleted it
+    Column("left_assignments_fingerprint", Text),
     PrimaryKeyConstraint("tenant_id", "id"),
     UniqueConstraint("tenant_id", "backup_set_id", "policy_type", "remote_id"),
     _tenant_fk("backup_set_id", to="backup_sets"),
     _tenant_fk("policy_id", to="policies"),
     ForeignKeyConstraint(["tenant_id", "snapshot_sha256"], ["snapshots.tenant_id", "snapshots.sha256"]),
     CheckConstraint("quality IN ('full', 'degraded', 'metadata_only')", name="quality"),
+    CheckConstraint("replaced OR (NOT absent AND left_fingerprint IS NULL)", name="only_what_was_replaced_was_left"),
+    CheckConstraint("NOT absent OR left_fingerprint IS NOT NULL", name="what_was_absent_was_created"),
 )
 
 audit_logs = Table(
@@ -285,6 +292,7 @@ restore_runs = Table(
     _id(),
     Column("backup_set_id", UUID(as_uuid=True), nullable=False),
     Column("preview_run_id", UUID(as_uuid=True)),  # of an execution: the preview that it carries out
+    Column("undo_of", UUID(as_uuid=True)),  # the execution that this run takes back
     Column("initiator_id", UUID(as_uuid=True), ForeignKey("users.id")),
     Column("is_dry_run", Boolean, nullable=False),
     Column("requested_items", JSONB),
@@ -296,6 +304,7 @@ restore_runs = Table(
     PrimaryKeyConstraint("tenant_id", "id"),
     _tenant_fk("backup_set_id", to="backup_sets"),
     _tenant_fk("preview_run_id", to="restore_runs"),
+    _tenant_fk("undo_of", to="restore_runs"),
     _tenant_fk("retry_of", to="restore_runs"),
     CheckConstraint("is_dry_run = NOT writes", name="a_dry_run_never_writes"),
     CheckConstraint("is_dry_run = (preview_run_id IS NULL)", name="an_execution_has_a_preview"),
@@ -359,13 +368,17 @@ restore_run_items = Table(
     metadata,
     *_item_columns(),
     Column("plan", JSONB),  # the plan entry: action, target, live fingerprint, patch
-    Column("step", Text),  # of the open or last intent: write, assign
+    Column("step", Text),  # of the open or last intent: write, assign, delete
     Column("request_hash", Text),
     Column("intent_epoch", BigInteger),
     Column("intent_at", DateTime(timezone=True)),
+    Column("before_sha256", Text),  # the live object before the first write; NULL: there was none
+    Column("left_fingerprint", Text),  # of what the writes make of it; NULL: they delete it
+    Column("left_assignments_fingerprint", Text),
     PrimaryKeyConstraint("tenant_id", "run_id", "ordinal"),
     UniqueConstraint("tenant_id", "item_id", "run_id"),  # not led like the key: the planner would confuse them
     ForeignKeyConstraint(["tenant_id", "run_id"], ["restore_runs.tenant_id", "restore_runs.id"], ondelete="CASCADE"),
+    ForeignKeyConstraint(["tenant_id", "before_sha256"], ["snapshots.tenant_id", "snapshots.sha256"]),
     CheckConstraint("state <> 'intent' OR (request_hash IS NOT NULL AND step IS NOT NULL)", name="intent_is_whole"),
     postgresql_with=_ROOM_TO_UPDATE,
 )

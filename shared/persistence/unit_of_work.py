@@ -30,6 +30,7 @@ from shared.persistence.selections import SqlSelections
 from shared.persistence.snapshots import SqlSnapshots
 from shared.persistence.tenants import SqlTenants
 from shared.persistence.turns import SqlTurns
+from shared.persistence.undoing import SqlUndos
 
 
 class SqlTransaction:
@@ -56,6 +57,11 @@ class SqlTransaction:
     def retries(self) -> SqlRetries:
         """What a retry takes over from a run that is over."""
         return SqlRetries(self.connection, self.tenant_id, self.ledger)
+
+    @cached_property
+    def undos(self) -> SqlUndos:
+        """What an execution replaced."""
+        return SqlUndos(self.connection, self.tenant_id)
 
     @cached_property
     def pauses(self) -> SqlPauses:

@@ -22,7 +22,7 @@ from shared.persistence.database import create_engine
 from shared.persistence.leases import SqlLeaseKeeper
 from shared.persistence.tables import tenants
 from shared.persistence.unit_of_work import SqlUnitOfWork
-from shared.ports import Item, ItemResult, NewItem, NewRun, RunRecord
+from shared.ports import Intent, Item, ItemResult, NewItem, NewRun, RunRecord
 from shared.runtime.ids import new_id
 
 OPERATION = "policy.sync"
@@ -62,6 +62,9 @@ class ToyWork:
             return await self.behaviour(item)
 
         yield work
+
+    async def keep(self, tx: Any, intents: Sequence[Intent]) -> None:
+        pass
 
     async def store(self, tx: Any, slice_: Slice, results: Sequence[ItemResult]) -> None:
         pass

@@ -154,6 +154,21 @@ class FakeWriter(FakeReader):
 
         self._tenant.write("assign", (policy_type, remote_id), tag, change)
 
+    async def delete(self, policy_type: str, remote_id: str, etag: str | None, tag: CallTag) -> None:
+        key = (policy_type, remote_id)
+        found = self._tenant.objects.get(key)
+        if found is None:
+            raise NotFoundError(SafeCode.GRAPH_NOT_FOUND)
+        if etag is not None and etag != f'W/"{found.version}"':
+            raise ConflictError(SafeCode.GRAPH_CONFLICT)
+        fault = self._tenant.faults.pop(0) if self._tenant.faults else None
+
+        def perform() -> None:
+            del self._tenant.objects[key]
+            self._tenant.journal.append(Write("delete", policy_type, remote_id, tag))
+
+        fault(perform) if fault else perform()
+
 
 class FakeConnectors:
     """Opens one tenant; remembers what it handed out."""

@@ -9,6 +9,8 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import update
 
+from services.dispatcher.handlers import Door, Source
+from services.dispatcher.undoing import UndoRestore, undo_restore
 from services.restore_worker.operations import restore_works
 from shared.connectors.normalise import display_name, fingerprint, has_masked_secret, natural_key, normalised
 from shared.connectors.policy_types import POLICY_TYPES
@@ -108,9 +110,15 @@ class RestoreLab:
         """Run an execution of the preview to its end."""
         return await self.finished(await self.start(preview, **values))
 
+    async def undo(self, execution: RunRecord, **values: Any) -> RunRecord:
+        """Run the preview of an execution's undo to its end, through the front door's own use case."""
+        command = UndoRestore(tenant_id=self.tenant_id, run_id=execution.id, requested_by="Mara")
+        started = await undo_restore(command, source=Source(Door.HTTP), uow=self.lab.uow)
+        return await self.finished(started.run, **values)
+
     async def start(self, preview: RunRecord, **values: Any) -> RunRecord:
         """Queue an execution."""
-        fields = {"writes": True, "preview_run_id": preview.id, **values}
+        fields = {"writes": True, "preview_run_id": preview.id, "undo_of": preview.undo_of, **values}
         set_id = fields.pop("backup_set_id", preview.backup_set_id)
         return await self._add_run("restore.execute", set_id, **fields)
 

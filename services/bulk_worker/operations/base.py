@@ -8,7 +8,7 @@ from services.bulk_worker.ports import BulkTransaction, BulkUnitOfWork
 from shared.connectors.policy_types import all_types, policy_type
 from shared.connectors.port import CallTag, Connectors
 from shared.engine.work import Slice, outcomes_and_failures
-from shared.ports import ItemResult, RunRecord
+from shared.ports import Intent, ItemResult, RunRecord
 
 PHASES: Mapping[str, int] = {one.key: one.phase.order for one in all_types()}  # foundations first
 
@@ -46,6 +46,9 @@ class BulkWork:
 
     async def prepare(self, slice_: Slice) -> None:
         """Nothing precedes the item list."""
+
+    async def keep(self, tx: BulkTransaction, intents: Sequence[Intent]) -> None:
+        """Nothing of these operations writes to a tenant."""
 
     async def store(self, tx: BulkTransaction, slice_: Slice, results: Sequence[ItemResult]) -> None:
         """Outcomes have no effects."""

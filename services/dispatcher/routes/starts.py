@@ -10,6 +10,7 @@ from services.dispatcher.handlers import Asking, Door, Source, Started, abort_ru
 from services.dispatcher.problems import responses
 from services.dispatcher.requests import BulkOperationRunBody, RestoreRunBody, RetryBody
 from services.dispatcher.retrying import RetryFailed, retry_failed
+from services.dispatcher.undoing import UndoRestore, undo_restore
 from services.dispatcher.views import PATHS, RunView, location
 from shared.contracts.commands import AbortRun, Start
 from shared.domain.errors import ConflictError, ReinstateError, SafeCode
@@ -117,6 +118,42 @@ async def retry_failed_of_bulk_operation_run(
 ) -> RunView:
     """Start a child run over what failed. What a backup failed to capture goes into the same backup set."""
     return await _retry(_retry_of(RunType.BULK, run, body, member), _source(member, key), room, response)
+
+
+@router.post(
+    f"{_RESTORE}/{{run}}/undo",
+    status_code=201,
+    response_model_exclude_none=True,
+    operation_id="undoRestoreRun",
+    responses={
+        **responses(403, 404, 409, 413, 422),
+        200: {
+            "model": RunView,
+            "description": "A preview of the undo is active and was joined, or the request is known",
+        },
+    },
+)
+async def undo_restore_run(
+    run: UUID, member: TheMember, room: TheRoom, response: Response, key: IdempotencyKey = None
+) -> RunView:
+    """Preview the way back from an execution that is over: updates are reversed, and what it created is deleted.
+
+    The answer is a preview. Executing it takes the run back; what was changed by others since is left alone.
+    """
+    principal = member.principal
+    command = UndoRestore(
+        tenant_id=member.tenant_id,
+        run_id=run,
+        requested_by=principal.name[:200] or None,
+        initiator_id=principal.user_id,
+    )
+    source = _source(member, key)
+    try:
+        started = await undo_restore(command, source=source, uow=room.uow)
+    except ReinstateError as error:
+        await _note(command, error, source, room)
+        raise
+    return _answer(started, room, response)
 
 
 def _retry_of(run_type: RunType, run_id: UUID, body: RetryBody, member: Member) -> RetryFailed:

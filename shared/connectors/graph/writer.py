@@ -70,6 +70,12 @@ class GraphWriter(GraphReader):
         body = {one.assigning.body_key: [{**wrapper, **entry} for entry in entries]}
         await self._writes.send("POST", path, body, tag)
 
+    async def delete(self, policy_type: str, remote_id: str, etag: str | None, tag: CallTag) -> None:
+        """Delete an object; `ConflictError` when `etag` is given and no longer true."""
+        one = _writable(policy_type)
+        if_match = etag if one.has_etags else None
+        await self._writes.send("DELETE", object_path(one, remote_id), None, tag, etag=if_match)
+
     async def _send_parts(
         self, one: PolicyType, remote_id: str, parts: Sequence[tuple[SubCall, list[Json]]], body: Json, tag: CallTag
     ) -> None:

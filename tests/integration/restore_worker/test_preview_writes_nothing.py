@@ -106,7 +106,7 @@ async def test_what_a_preview_opens_can_only_get(simulator: RunningSimulator, mo
     async with AllConnectors().reader(connection) as reader:
         made_of = vars(reader)["_calls"]
 
-    assert writes == {"create", "update", "assign"}
+    assert writes == {"create", "update", "assign", "delete"}
     assert not writes & set(dir(reader))
     assert isinstance(made_of, ReadCalls)
     assert not isinstance(made_of, WriteCalls)

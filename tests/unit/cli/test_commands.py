@@ -238,3 +238,27 @@ def test_doctor_says_what_to_do_about_each_thing(monkeypatch: pytest.MonkeyPatch
     assert checks["rabbitmq"]["health"] == checks["postgresql"]["health"] == "wrong"
     assert all(check["next_step"] for check in checks.values() if check["health"] != "ok")
     assert "hunter2" not in result.output
+
+
+def test_an_undo_shows_the_way_back_and_says_how_to_take_it(api: FakeApi) -> None:
+    execution = "0198c0de-0000-7000-8000-0000000000e1"
+    entry = {"ordinal": 0, "item_id": str(RUN), "label": "Kiosk", "policy_type": "deviceConfiguration"}
+    api.on(f"POST {RESTORES}/{execution}/undo", (201, a_restore(undo_of=execution, status="queued")))
+    api.on(f"GET {RESTORES}/{RUN}", (200, a_restore(undo_of=execution)))
+    api.on(f"GET {RESTORES}/{RUN}/preview", a_preview(actions={"delete": 1}, items=[entry | {"action": "delete"}]))
+
+    result = reinstate("restore", "undo", execution)
+
+    assert result.exit_code == 0
+    assert "delete" in result.stdout
+    assert f"reinstate restore execute {RUN}" in result.stderr
+
+
+def test_deletions_are_named_before_the_tenant_s_name_is_asked_for(api: FakeApi) -> None:
+    api.on(f"GET {RESTORES}/{RUN}", (200, a_restore()))
+    api.on(f"GET {RESTORES}/{RUN}/preview", a_preview(actions={"update": 1, "delete": 2}))
+    api.on(f"GET /v1/tenants/{TENANT}", (200, {"id": str(TENANT), "name": "Contoso"}))
+
+    result = reinstate("restore", "execute", str(RUN), typed="Other\n")
+
+    assert "2 objects that a restore created will be deleted" in result.stderr

@@ -141,8 +141,12 @@ def test_once_the_steps_are_done_nothing_is_left_to_do(case: Case) -> None:
     assert replace(case, found=[written], wanted=wanted).decided().action is PlanAction.UNCHANGED
 
 
-def test_creating_and_updating_are_the_two_actions_that_write() -> None:
-    assert {action for action in PlanAction if action.writes} == {PlanAction.CREATE, PlanAction.UPDATE}
+def test_creating_updating_and_deleting_are_the_actions_that_write() -> None:
+    assert {action for action in PlanAction if action.writes} == {
+        PlanAction.CREATE,
+        PlanAction.UPDATE,
+        PlanAction.DELETE,
+    }
 
 
 @pytest.mark.parametrize(("phase", "order"), [(Phase.FOUNDATION, 0), (Phase.POLICY, 1)])

@@ -338,7 +338,18 @@ def upgrade() -> None:
         sa.Column(
             "captured_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
+        sa.Column("replaced", sa.Boolean(), server_default="false", nullable=False),
+        sa.Column("absent", sa.Boolean(), server_default="false", nullable=False),
+        sa.Column("left_fingerprint", sa.Text(), nullable=True),
+        sa.Column("left_assignments_fingerprint", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "NOT absent OR left_fingerprint IS NOT NULL", name=op.f("ck_backup_items_what_was_absent_was_created")
+        ),
         sa.CheckConstraint("quality IN ('full', 'degraded', 'metadata_only')", name=op.f("ck_backup_items_quality")),
+        sa.CheckConstraint(
+            "replaced OR (NOT absent AND left_fingerprint IS NULL)",
+            name=op.f("ck_backup_items_only_what_was_replaced_was_left"),
+        ),
         sa.ForeignKeyConstraint(
             ["tenant_id", "backup_set_id"],
             ["backup_sets.tenant_id", "backup_sets.id"],
@@ -523,6 +534,7 @@ def upgrade() -> None:
         sa.Column("id", sa.UUID(), nullable=False),
         sa.Column("backup_set_id", sa.UUID(), nullable=False),
         sa.Column("preview_run_id", sa.UUID(), nullable=True),
+        sa.Column("undo_of", sa.UUID(), nullable=True),
         sa.Column("initiator_id", sa.UUID(), nullable=True),
         sa.Column("is_dry_run", sa.Boolean(), nullable=False),
         sa.Column("requested_items", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
@@ -622,6 +634,11 @@ def upgrade() -> None:
             ["tenant_id", "retry_of"],
             ["restore_runs.tenant_id", "restore_runs.id"],
             name=op.f("fk_restore_runs_tenant_id_retry_of"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "undo_of"],
+            ["restore_runs.tenant_id", "restore_runs.id"],
+            name=op.f("fk_restore_runs_tenant_id_undo_of"),
         ),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_restore_runs_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_restore_runs")),
@@ -753,7 +770,7 @@ def upgrade() -> None:
             name=op.f("ck_bulk_operation_run_items_final_has_an_outcome"),
         ),
         sa.CheckConstraint(
-            "outcome IN ('applied_created', 'applied_updated', 'blocked', 'captured', 'exported', 'failed', 'listed', 'planned', 'skipped', 'unchanged', 'unknown')",
+            "outcome IN ('applied_created', 'applied_deleted', 'applied_updated', 'blocked', 'captured', 'exported', 'failed', 'listed', 'planned', 'skipped', 'unchanged', 'unknown')",
             name=op.f("ck_bulk_operation_run_items_outcome"),
         ),
         sa.CheckConstraint("state <> 'intent'", name=op.f("ck_bulk_operation_run_items_bulk_items_never_write")),
@@ -798,12 +815,15 @@ def upgrade() -> None:
         sa.Column("request_hash", sa.Text(), nullable=True),
         sa.Column("intent_epoch", sa.BigInteger(), nullable=True),
         sa.Column("intent_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("before_sha256", sa.Text(), nullable=True),
+        sa.Column("left_fingerprint", sa.Text(), nullable=True),
+        sa.Column("left_assignments_fingerprint", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "(state IN ('pending', 'intent')) = (outcome IS NULL)",
             name=op.f("ck_restore_run_items_final_has_an_outcome"),
         ),
         sa.CheckConstraint(
-            "outcome IN ('applied_created', 'applied_updated', 'blocked', 'captured', 'exported', 'failed', 'listed', 'planned', 'skipped', 'unchanged', 'unknown')",
+            "outcome IN ('applied_created', 'applied_deleted', 'applied_updated', 'blocked', 'captured', 'exported', 'failed', 'listed', 'planned', 'skipped', 'unchanged', 'unknown')",
             name=op.f("ck_restore_run_items_outcome"),
         ),
         sa.CheckConstraint(
@@ -815,6 +835,11 @@ def upgrade() -> None:
             name=op.f("ck_restore_run_items_state"),
         ),
         sa.CheckConstraint("attempt >= 0", name=op.f("ck_restore_run_items_attempt")),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "before_sha256"],
+            ["snapshots.tenant_id", "snapshots.sha256"],
+            name=op.f("fk_restore_run_items_tenant_id_before_sha256"),
+        ),
         sa.ForeignKeyConstraint(
             ["tenant_id", "run_id"],
             ["restore_runs.tenant_id", "restore_runs.id"],

@@ -1,0 +1,83 @@
+"""Taking an execution back: a preview of its undo, which is executed like any other (ADR 0022)."""
+
+import hashlib
+from uuid import UUID
+
+import rfc8785
+
+from services.dispatcher.admission import check_authority
+from services.dispatcher.handlers import (
+    Source,
+    Started,
+    announce,
+    find_or_create,
+    note_start,
+    remember,
+    taken_before,
+)
+from services.dispatcher.ports import UndoTransaction, UndoUnitOfWork
+from shared.contracts.base import Contract
+from shared.domain.errors import ConflictError, NotFoundError, PermanentError, SafeCode
+from shared.domain.operations import OPERATIONS, operation_named
+from shared.domain.runs import RunType
+from shared.ports import NewRun, RunRecord
+from shared.runtime.ids import new_id
+
+
+class UndoRestore(Contract):
+    """Preview the way back from an execution."""
+
+    tenant_id: UUID
+    run_id: UUID
+    requested_by: str | None = None
+    initiator_id: UUID | None = None
+
+
+async def undo_restore(command: UndoRestore, *, source: Source, uow: UndoUnitOfWork) -> Started:
+    """Start the preview of an execution's undo, or join the active one.
+
+    Raises `NotFoundError`, `ConflictError(RUN_STILL_ACTIVE)`, and `PermanentError`: `request.invalid` for a run that
+    never writes, `selection.empty` for one that has written nothing, or an `authz.*` code.
+    """
+    async with uow.begin(command.tenant_id) as tx:
+        execution = await tx.runs.get(RunType.RESTORE, command.run_id)
+        if execution is None:
+            raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
+        await check_authority(tx, command.initiator_id, OPERATIONS[execution.operation].role)
+        if not execution.writes:
+            raise PermanentError(SafeCode.REQUEST_INVALID, field="run", reason="a preview wrote nothing")
+        started = await taken_before(command, source, tx)
+        if started is None:
+            if not execution.status.is_terminal:
+                raise ConflictError(SafeCode.RUN_STILL_ACTIVE, status=execution.status.value)
+            started = await find_or_create(await _preview(execution, command, source, tx), tx)
+            await remember(started, source, tx)
+            await note_start(command, started, source, tx)
+        await announce(started, source, tx)
+    return started
+
+
+async def _preview(execution: RunRecord, command: UndoRestore, source: Source, tx: UndoTransaction) -> NewRun:
+    requested_by = command.requested_by or source.requester
+    if not await tx.undos.keep(execution, created_by=requested_by):
+        raise PermanentError(SafeCode.SELECTION_EMPTY)
+    operation = operation_named("restore.preview")
+    return NewRun(
+        id=new_id(),
+        tenant_id=execution.tenant_id,
+        run_type=operation.run_type,
+        operation=operation.name,
+        idempotency_key=identity_of_undo(execution),
+        lane=operation.lane,
+        writes=operation.writes,
+        requested_by=requested_by,
+        initiator_id=command.initiator_id,
+        backup_set_id=execution.id,
+        undo_of=execution.id,
+    )
+
+
+def identity_of_undo(execution: RunRecord) -> str:
+    """Return the identity of any preview of a run's undo: at most one is active."""
+    identity: dict[str, str] = {"tenant": str(execution.tenant_id), "undo_of": str(execution.id)}
+    return hashlib.sha256(rfc8785.dumps(dict(identity))).hexdigest()
