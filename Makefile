@@ -21,6 +21,8 @@ EVERYTHING ?=
 FAILURE_WORKERS ?= 4
 # make soak MINUTES=30
 MINUTES ?= 30
+# make prove-restore SEEDS=200
+SEEDS ?= 20
 # make bench QUICK=1 ROUNDS=5 ONLY=a,c PEERS=folder SOURCE=folder PROFILE=1
 QUICK  ?=
 ROUNDS ?=
@@ -30,7 +32,7 @@ PROFILE ?=
 
 MAKEFLAGS += --no-print-directory --silent
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-failures soak check fmt fmt-check types imports fidelity bench lock clean
+.PHONY: help setup demo test test-failures prove-restore soak check fmt fmt-check types imports fidelity bench lock clean
 
 help: ## Show this list
 	awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +50,10 @@ test-failures: $(STAMP) ## Inject failures into real processes (SHORT=1 REPEAT=2
 	REINSTATE_TEST_SHORT=$(SHORT) REINSTATE_TEST_REPEAT=$(REPEAT) REINSTATE_TEST_EVERYTHING=$(EVERYTHING) \
 	  $(BIN)/python -m pytest -m failures -n $(FAILURE_WORKERS) --dist loadscope --no-loadscope-reorder \
 	  tests/failures $(ARGS)
+
+prove-restore: $(STAMP) ## Restore and undo at random, judged by the target's own state (SEEDS=200 ARGS="-k undo")
+	$(BIN)/python -m cli.stack install >&2
+	REINSTATE_PROOF_SEEDS=$(SEEDS) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/proofs $(ARGS)
 
 soak: $(STAMP) ## Mixed work with a random failure every 20 seconds (MINUTES=30)
 	$(BIN)/python -m cli.stack install >&2

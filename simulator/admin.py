@@ -21,7 +21,7 @@ from simulator.graph import Request
 from simulator.journal import ADMIN, GRAPH, MEMBER
 from simulator.loader import load, load_folder, parse_export
 from simulator.service import Service
-from simulator.state import normalised_state, raw_state
+from simulator.state import identified_state, normalised_state, raw_state
 from simulator.tenant import Tenant
 
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -55,13 +55,15 @@ class Folder(_Body):
 
 
 class DriftOrder(_Body):
-    """How many policies to change, delete, add and reassign."""
+    """How many policies to change, delete, add, reassign, rename and copy under the same name."""
 
     seed: int = 1
     change: Annotated[int, Field(ge=0)] = 0
     delete: Annotated[int, Field(ge=0)] = 0
     add: Annotated[int, Field(ge=0)] = 0
     assign: Annotated[int, Field(ge=0)] = 0
+    rename: Annotated[int, Field(ge=0)] = 0
+    duplicate: Annotated[int, Field(ge=0)] = 0
 
 
 class Weather(_Body):
@@ -155,14 +157,16 @@ class Admin:
         return {"tokens_valid_from": tenant.tokens_valid_from}
 
     async def state(self, request: HttpRequest) -> object:
-        """Export the whole state: `form` is raw (default) or normalised."""
+        """Export the whole state: `form` is raw (default), normalised, or identified (normalised, by id)."""
         tenant = self._tenant(request)
         match request.query_params.get("form", "raw"):
             case "raw":
                 return raw_state(tenant)
             case "normalised":
                 return normalised_state(tenant)
-        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "form is raw or normalised")
+            case "identified":
+                return identified_state(tenant)
+        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "form is raw, normalised or identified")
 
     async def faults(self, _request: HttpRequest) -> object:
         """List the fault rules that may still apply."""

@@ -9,12 +9,13 @@ from simulator.resource import Json
 from simulator.tenant import Tenant
 
 _SERVER_OWNED = frozenset({"supportsScopeTags", "isAssigned"})  # no administrator can change these
+ACTIONS = ("change", "delete", "assign", "add", "rename", "duplicate")  # in this order
 _FOUNDATIONS = ("assignmentFilters", "roleScopeTags", "notificationMessageTemplates")
 
 
 @dataclass(frozen=True, slots=True)
 class Drifted:
-    """One thing that was done: `change`, `delete`, `add` or `assign`."""
+    """One thing that was done: `change`, `delete`, `add`, `assign`, `rename` or `duplicate`."""
 
     action: str
     collection: str
@@ -22,31 +23,34 @@ class Drifted:
     name: str
 
 
-def drift(
-    tenant: Tenant, seed: int, *, change: int = 0, delete: int = 0, add: int = 0, assign: int = 0
-) -> list[Drifted]:
-    """Change, delete, add and reassign that many policies (fewer when there are not enough), no object twice."""
+def drift(tenant: Tenant, seed: int, **counts: int) -> list[Drifted]:
+    """Do each of `ACTIONS` to that many policies (fewer when there are not enough), no object twice."""
     rng = random.Random(seed)  # noqa: S311  reproducible, not secret
     pool = [obj for obj in tenant.everything() if obj.kind.writable and not obj.kind.collection.endswith(_FOUNDATIONS)]
     rng.shuffle(pool)
     done: list[Drifted] = []
-    for action, count in (("change", change), ("delete", delete), ("assign", assign), ("add", add)):
-        chosen = [pool.pop() for _ in range(min(count, len(pool)))]
+    for action in ACTIONS:
+        chosen = [pool.pop() for _ in range(min(counts.get(action, 0), len(pool)))]
         done += [_do(tenant, rng, action, obj) for obj in chosen]
     return done
 
 
 def _do(tenant: Tenant, rng: random.Random, action: str, obj: StoredObject) -> Drifted:
-    if action == "delete":
-        tenant.delete(obj)
-    elif action == "change":
-        tenant.update(obj, *_changed(obj, rng))
-    elif action == "assign":
-        target = {"@odata.type": "#microsoft.graph.allDevicesAssignmentTarget"}
-        tenant.assign(obj, [] if obj.assignments else [{"target": target}])
-    else:
-        payload = obj.payload | {obj.kind.name_field: f"{obj.name} (made by hand {rng.randrange(1000)})"}
-        obj = tenant.create(obj.kind, obj.entity, payload, obj.parts)
+    match action:
+        case "delete":
+            tenant.delete(obj)
+        case "change":
+            tenant.update(obj, *_changed(obj, rng))
+        case "assign":
+            target = {"@odata.type": "#microsoft.graph.allDevicesAssignmentTarget"}
+            tenant.assign(obj, [] if obj.assignments else [{"target": target}])
+        case "rename":
+            tenant.update(obj, {obj.kind.name_field: f"{obj.name} (renamed {rng.randrange(1000)})"}, {})
+        case "duplicate":
+            obj = tenant.create(obj.kind, obj.entity, obj.payload, obj.parts)
+        case _:
+            payload = obj.payload | {obj.kind.name_field: f"{obj.name} (made by hand {rng.randrange(1000)})"}
+            obj = tenant.create(obj.kind, obj.entity, payload, obj.parts)
     return Drifted(action, obj.kind.collection, obj.id, obj.name)
 
 

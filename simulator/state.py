@@ -10,7 +10,8 @@ from simulator.resource import Json
 from simulator.tenant import Tenant
 from simulator.validation import READ_ONLY
 
-_VOLATILE = READ_ONLY | {"source", "secretReferenceValueId", "isBuiltIn"}
+_LOOKED_UP = {"templateDisplayName", "templateDisplayVersion"}  # from the template's id
+_VOLATILE = READ_ONLY | _LOOKED_UP | {"source", "secretReferenceValueId", "isBuiltIn"}
 _ID_NAMED = re.compile(r"@odata\.(context|etag|id|editLink)$")
 
 
@@ -24,9 +25,20 @@ def normalised_state(tenant: Tenant) -> list[Json]:
 
     References by id (scope tags, filters) are replaced by the name of what they point to.
     """
+    return sorted(identified_state(tenant).values(), key=_sort_key)
+
+
+def identified_state(tenant: Tenant) -> dict[str, Json]:
+    """The rows of `normalised_state` by id (with the collection before it: a tag's id is a small number)."""
     names = {obj.id: f"{obj.kind.collection}:{obj.name}" for obj in tenant.everything() if obj.id != "0"}
-    rows = [_normalised(_whole(obj), names) for obj in tenant.everything()]
-    return sorted(rows, key=_sort_key)
+    return {f"{obj.kind.collection}/{obj.id}": _normalised(_configured(obj), names) for obj in tenant.everything()}
+
+
+def _configured(obj: StoredObject) -> Json:
+    """Leave out what nobody can set."""
+    whole = _whole(obj)
+    own = {name: value for name, value in whole["object"].items() if name not in obj.kind.read_only}
+    return {**whole, "object": own}
 
 
 def _whole(obj: StoredObject) -> Json:
