@@ -12,6 +12,7 @@ from simulator.validation import READ_ONLY
 
 _LOOKED_UP = {"templateDisplayName", "templateDisplayVersion"}  # from the template's id
 _VOLATILE = READ_ONLY | _LOOKED_UP | {"source", "secretReferenceValueId", "isBuiltIn"}
+_RING_STATE = re.compile(r"^(feature|quality)Updates(Pause(Expiry|Start)|Rollback|WillBeRolledBack)")
 _ID_NAMED = re.compile(r"@odata\.(context|etag|id|editLink)$")
 
 
@@ -53,11 +54,15 @@ def _whole(obj: StoredObject) -> Json:
 
 def _normalised(value: Any, names: dict[str, str]) -> Any:  # noqa: ANN401  any JSON value in, any out
     if isinstance(value, dict):
-        kept = {key: inner for key, inner in value.items() if key not in _VOLATILE and not _ID_NAMED.search(key)}
+        kept = {key: inner for key, inner in value.items() if not _is_made_by_the_service(key)}
         return {key: _normalised_entry(key, inner, names) for key, inner in kept.items()}
     if isinstance(value, list):
         return [_normalised(inner, names) for inner in value]
     return value
+
+
+def _is_made_by_the_service(key: str) -> bool:
+    return key in _VOLATILE or bool(_ID_NAMED.search(key) or _RING_STATE.match(key))
 
 
 def _normalised_entry(key: str, value: Any, names: dict[str, str]) -> Any:  # noqa: ANN401  any JSON value in, any out
