@@ -78,13 +78,17 @@ class Client:
         preview_run_id: UUID | None = None,
         item_ids: Sequence[UUID] | None = None,
         selector: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+        plan_hash: str | None = None,
         idempotency_key: str | None = None,
     ) -> StartedRun:
-        """Preview a backup set; with `preview_run_id` execute that preview's plan instead."""
+        """Preview a backup set; with `preview_run_id` execute that preview's plan instead, if it has `plan_hash`."""
         if preview_run_id is not None:
             body: dict[str, Any] = {"is_dry_run": False, "preview_run_id": preview_run_id}
+            body |= {"plan_hash": plan_hash} if plan_hash is not None else {}
         else:
             body = {"is_dry_run": True, "backup_set_id": backup_set_id, **_selection(item_ids, selector)}
+            body |= {"options": options} if options else {}
         return await self._start(tenant_id, RunType.RESTORE, body, idempotency_key)
 
     async def abort(self, run: Run) -> Run:
@@ -206,6 +210,11 @@ class Client:
             cursor = page.get("next")
             if not cursor:
                 return Preview.model_validate({**page, "items": entries})
+
+    async def plan_hash(self, run: Run) -> str | None:
+        """Return the hash of a preview's plan; None while there is none."""
+        answer = await self._call("GET", f"{_path(run)}/preview", params={"limit": 1})
+        return Preview.model_validate(answer).plan_hash
 
     async def backup_sets(self, tenant_id: UUID) -> AsyncIterator[BackupSet]:
         """Yield the tenant's backup sets, newest first."""

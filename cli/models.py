@@ -57,6 +57,10 @@ class Run(Answer):
     backup_set_id: UUID | None = None
     preview_run_id: UUID | None = None
     abort_requested_at: datetime | None = None
+    options: dict[str, Any] | None = None
+    freshness: str | None = None
+    freshness_reason: str | None = None
+    safety: dict[str, Any] | None = None
     error: SafeErrorAnswer | None = None
     dead_messages: tuple[DeadMessageAnswer, ...] = ()
 
@@ -86,10 +90,26 @@ class RunItem(Answer):
     error: SafeErrorAnswer | None = None
 
 
+class Check(Answer):
+    """One finding about an entry, and how much it matters: `blocking`, `warning` or `safe`."""
+
+    code: str
+    severity: str
+
+
+class Choice(Answer):
+    """A live object that an ambiguous item may be."""
+
+    id: str
+    name: str = ""
+    last_modified: str | None = None
+
+
 class PlanEntry(Answer):
     """What an execution would do to one item. `patch` (RFC 6902) leads from the live object to the backed-up one."""
 
     ordinal: int
+    item_id: UUID | None = None
     label: str
     policy_type: str
     action: str | None = None
@@ -99,6 +119,8 @@ class PlanEntry(Answer):
     patch_truncated: bool = False
     assignments_patch: tuple[dict[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+    choices: tuple[Choice, ...] = ()
     error: SafeErrorAnswer | None = None
 
 
@@ -107,7 +129,10 @@ class Preview(Answer):
 
     status: RunStatus
     actions: dict[str, int] = Field(default_factory=dict)
+    checks: dict[str, int] = Field(default_factory=dict)
     plan_hash: str | None = None
+    freshness: str | None = None
+    freshness_reason: str | None = None
     items: tuple[PlanEntry, ...] = ()
 
 

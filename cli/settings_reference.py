@@ -14,7 +14,7 @@ from services.dispatcher.settings import DispatcherSettings
 from services.notifier.settings import NotifierSettings
 from services.restore_worker.settings import RestoreWorkerSettings
 from shared.engine.worker import WorkerSettings
-from shared.runtime.settings import ConsumerSettings, ServiceSettings
+from shared.runtime.settings import ConsumerSettings, PreviewSettings, ServiceSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ SERVICES: dict[str, type[ServiceSettings]] = {
     "Every service": ServiceSettings,
     "Workers and notifier": ConsumerSettings,
     "Both workers": WorkerSettings,
+    "Dispatcher and restore worker": PreviewSettings,
     "Dispatcher": DispatcherSettings,
     "Restore worker": RestoreWorkerSettings,
     "Bulk worker": BulkWorkerSettings,

@@ -27,7 +27,9 @@ _ACTION_STYLES = {
     "skip": "dim",
     "blocked": "red",
 }
+_SEVERITY_STYLES = {"blocking": "red", "warning": "yellow", "safe": "dim"}
 _OPERATION_STYLES = {"add": "green", "remove": "red"}
+_NOTHING = "plan.nothing_found"
 _SHOWN = 160  # characters of one value of a diff
 
 
@@ -75,6 +77,12 @@ def run(one: Run) -> RenderableType:
     made.add_row("operation", one.operation)
     made.add_row("status", status(one.status))
     made.add_row("items", counts(one.counts))
+    if one.freshness:
+        reason = f" ({one.freshness_reason})" if one.freshness_reason else ""
+        made.add_row("preview is", Text(f"{one.freshness}{reason}"))
+    if one.safety:
+        made.add_row("plan hash", str(one.safety.get("plan_hash")))
+        made.add_row("previewed", str(one.safety.get("previewed_at")))
     if one.wait_reason:
         until = f" until {one.wait_until.isoformat(timespec='seconds')}" if one.wait_until else ""
         made.add_row("waits for", Text(f"{one.wait_text or one.wait_reason} ({one.wait_reason}{until})"))
@@ -119,17 +127,35 @@ def preview(plan: Preview, *, with_diff: bool) -> RenderableType:
     for entry in plan.items:
         action = entry.action or "not planned"
         changes = str(entry.patch_operations + len(entry.assignments_patch) or "")
-        notes = [entry.error.code] if entry.error else []
         made.add_row(
             Text(action, style=_ACTION_STYLES.get(action, "")),
             Text(entry.label),
             entry.policy_type,
             changes,
-            Text(", ".join([*notes, *entry.warnings])),
+            _findings(entry),
         )
+        for choice in entry.choices:
+            changed = f", changed {choice.last_modified}" if choice.last_modified else ""
+            made.add_row(
+                "",
+                Text(f"  may be {choice.name}", style="dim"),
+                "",
+                "",
+                Text(f"--target {entry.item_id}={choice.id}{changed}"),
+            )
+    found = ", ".join(f"{number} {severity}" for severity, number in plan.checks.items() if number)
     total = ", ".join(f"{number} {action}" for action, number in plan.actions.items()) or "nothing to do"
     diffs = [diff(entry) for entry in plan.items if entry.patch or entry.assignments_patch] if with_diff else []
-    return Group(made, *diffs, Text(f"\n{total}", style="bold"))
+    checks = [Text(f"checks: {found}", style="bold")] if found else []
+    return Group(made, *diffs, Text(f"\n{total}", style="bold"), *checks)
+
+
+def _findings(entry: PlanEntry) -> Text:
+    """Show what was found, each in the colour of its severity; what is safe is only worth a word if it says why."""
+    severities = {check.code: check.severity for check in entry.checks}
+    codes = dict.fromkeys([*([entry.error.code] if entry.error else []), *severities, *entry.warnings])
+    told = [Text(code, style=_SEVERITY_STYLES.get(severities.get(code, ""), "")) for code in codes if code != _NOTHING]
+    return Text(", ").join(told)
 
 
 def diff(entry: PlanEntry) -> Text:

@@ -124,6 +124,14 @@ class TenantRepository(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class SetFacts:
+    """A backup set as it is now."""
+
+    name: str
+    items: int
+
+
 class SelectionRepository(Protocol):
     """Whether what a start names belongs to the tenant. `Target.POLICY` means policies, `BACKUP_SET` backup items."""
 
@@ -139,6 +147,10 @@ class SelectionRepository(Protocol):
         self, selects: Target, *, policy_types: Sequence[str] = (), backup_set_id: UUID | None = None
     ) -> bool:
         """Tell whether a selection by rule finds anything; no types means every type."""
+        ...
+
+    async def backup_set(self, backup_set_id: UUID) -> SetFacts | None:
+        """Return the name of a backup set and how many items it has now; None when it is not the tenant's."""
         ...
 
 

@@ -1,26 +1,46 @@
 """`reinstate restore`: see what a restore would do, then do exactly that."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
 from cli.connection import TenantOption, check_ended_well, client, progress_bar
 from cli.console import EXIT_CODES, CliFailure, ExitCode, JsonFlag, Output, reporting, run, usage
+from shared.domain.restore_options import Assignments, Match
 
 if TYPE_CHECKING:
     from cli.client import Client
     from cli.models import Run
 
+
+MatchOption = Annotated[Match | None, typer.Option(help="What becomes of live objects: overwrite unless given.")]
+AssignmentsOption = Annotated[
+    Assignments | None, typer.Option(help="Restore who gets the policies, too: with unless given; a copy without.")
+]
+SuffixOption = Annotated[
+    str | None, typer.Option(help="Of the name of a copy: ' (restored)' unless given.", show_default=False)
+]
+TargetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Which live object a backup item is, where several may be meant; several times.", metavar="ITEM=REMOTE_ID"
+    ),
+]
 app = typer.Typer(no_args_is_help=True, help="Preview a restore, then carry the preview out.", epilog=EXIT_CODES)
 
 
 @app.command()
-def preview(
+def preview(  # noqa: PLR0913, PLR0917  typer reads one parameter per option
     backup_set: Annotated[UUID, typer.Argument(help="The backup set's id.", show_default=False)],
     tenant: TenantOption,
     item: Annotated[list[UUID] | None, typer.Option(help="Only this backup item; may be given several times.")] = None,
     policy_type: Annotated[list[str] | None, typer.Option(help="Only this policy type; several times.")] = None,
+    match: MatchOption = None,
+    assignments: AssignmentsOption = None,
+    copy_suffix: SuffixOption = None,
+    target: TargetOption = None,
     diff: Annotated[bool, typer.Option("--diff", help="Show every change beneath its object.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -28,21 +48,39 @@ def preview(
     with reporting(as_json) as output:
         if item and policy_type:
             raise usage("give --item or --policy-type, not both")
-        run(_preview(output, tenant, backup_set, item, policy_type, with_diff=diff))
+        options: dict[str, Any] = {
+            "match": match,
+            "assignments": assignments,
+            "copy_suffix": copy_suffix,
+            "targets": _targets(target or ()),
+        }
+        scope: dict[str, Any] = {
+            "backup_set_id": backup_set,
+            "item_ids": item,
+            "selector": {"policy_types": policy_type} if policy_type else None,
+            "options": {name: value for name, value in options.items() if value not in (None, {})},
+        }
+        run(_preview(output, tenant, scope, with_diff=diff))
 
 
-async def _preview(
-    output: Output,
-    tenant: UUID,
-    backup_set: UUID,
-    item: list[UUID] | None,
-    policy_type: list[str] | None,
-    *,
-    with_diff: bool,
-) -> None:
-    selector = {"policy_types": policy_type} if policy_type else None
+def _targets(words: Sequence[str]) -> dict[str, str]:
+    """Read `ITEM=REMOTE_ID`; an item that is named twice is a mistake, not a choice."""
+    targets: dict[str, str] = {}
+    for word in words:
+        item, _, remote_id = word.partition("=")
+        try:
+            key = str(UUID(item))
+        except ValueError:
+            key = ""
+        if not key or not remote_id or key in targets:
+            raise usage("--target takes ITEM=REMOTE_ID, the id of a backup item once and the id of a live object")
+        targets[key] = remote_id
+    return targets
+
+
+async def _preview(output: Output, tenant: UUID, scope: dict[str, Any], *, with_diff: bool) -> None:
     async with client() as api:
-        started = await api.start_restore(tenant, backup_set_id=backup_set, item_ids=item, selector=selector)
+        started = await api.start_restore(tenant, **scope)
         await _show_preview(output, api, started.run, with_diff=with_diff)
 
 
@@ -56,7 +94,8 @@ async def _show_preview(output: Output, api: "Client", preview_run: "Run", *, wi
     plan = await api.preview(ended)
     document = {"run": ended.model_dump(mode="json"), **plan.model_dump(mode="json")}
     output.result(document, lambda console: console.print(views.preview(plan, with_diff=with_diff)))
-    output.say(f"carry it out: reinstate restore execute {ended.id}")
+    exactly = f" --plan-hash {plan.plan_hash}" if plan.plan_hash else ""
+    output.say(f"carry it out: reinstate restore execute {ended.id}{exactly}")
 
 
 @app.command()
@@ -84,6 +123,10 @@ async def _undo(output: Output, tenant: UUID, execution: UUID, *, with_diff: boo
 def execute(
     preview_run: Annotated[UUID, typer.Argument(help="The preview run's id.", show_default=False)],
     tenant: TenantOption,
+    plan_hash: Annotated[
+        str | None,
+        typer.Option(help="The plan that was looked at; else the one that is shown now.", show_default=False),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the tenant's name.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -91,16 +134,20 @@ def execute(
     with reporting(as_json) as output:
         if as_json and not yes:
             raise usage("--json cannot ask: add --yes")
-        run(_execute(output, tenant, preview_run, confirmed=yes))
+        run(_execute(output, tenant, preview_run, plan_hash, confirmed=yes))
 
 
-async def _execute(output: Output, tenant: UUID, preview_run: UUID, *, confirmed: bool) -> None:
+async def _execute(output: Output, tenant: UUID, preview_run: UUID, plan_hash: str | None, *, confirmed: bool) -> None:
     from cli import views
+    from shared.domain.runs import RunType
 
     async with client() as api:
         if not confirmed:
-            await _confirm(output, api, tenant, preview_run)
-        started = await api.start_restore(tenant, preview_run_id=preview_run)
+            shown = await _confirm(output, api, tenant, preview_run)
+            plan_hash = plan_hash or shown
+        elif plan_hash is None:
+            plan_hash = await api.plan_hash(await api.run(tenant, RunType.RESTORE, preview_run))
+        started = await api.start_restore(tenant, preview_run_id=preview_run, plan_hash=plan_hash)
         with progress_bar(output) as draw:
             ended = await api.wait(started.run, draw)
     check_ended_well(ended)
@@ -108,7 +155,8 @@ async def _execute(output: Output, tenant: UUID, preview_run: UUID, *, confirmed
     output.result(document, lambda console: console.print(views.run(ended)))
 
 
-async def _confirm(output: Output, api: "Client", tenant: UUID, preview_run: UUID) -> None:
+async def _confirm(output: Output, api: "Client", tenant: UUID, preview_run: UUID) -> str | None:
+    """Ask for the tenant's name; return the hash of the plan that was shown."""
     from shared.domain.runs import RunType
 
     plan = await api.preview(await api.run(tenant, RunType.RESTORE, preview_run))
@@ -117,7 +165,10 @@ async def _confirm(output: Output, api: "Client", tenant: UUID, preview_run: UUI
     output.say(f"{writes} objects will be written to {name}.")
     if deletes := plan.actions.get("delete"):
         output.say(f"{deletes} objects that a restore created will be deleted.")
+    if found := ", ".join(f"{number} {word}" for word, number in plan.checks.items() if number):
+        output.say(f"Checks: {found}. They do not prove that the restore does what you want.")
     if typer.prompt("Type the tenant's name to go on", err=True) != name:
         raise CliFailure(
             "the name does not match: nothing was started", exit_code=ExitCode.USAGE, code="cli.not_confirmed"
         )
+    return plan.plan_hash

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import Authenticator, DispatcherUnitOfWork, NotificationReader, Principal
 from services.dispatcher.streams.hub import RunStreams
 from shared.domain.errors import NotFoundError, PermanentError, SafeCode
+from shared.domain.freshness import PREVIEW_AGE
 from shared.domain.operations import Role
 from shared.front_door import Directory
 
@@ -27,6 +29,7 @@ class Room:
     notifications: NotificationReader
     metrics: Metrics
     streams: RunStreams
+    preview_age: timedelta = PREVIEW_AGE  # an older preview is not executed
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,23 @@ not it exists elsewhere.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from services.dispatcher.evidence import bind
 from services.dispatcher.ports import StartTransaction
-from shared.contracts.commands import MAX_SELECTION, Selector, Start, StartBulkOperationRun, StartRestoreRun
+from shared.contracts.commands import (
+    MAX_SELECTION,
+    RestoreChoices,
+    Selector,
+    Start,
+    StartBulkOperationRun,
+    StartRestoreRun,
+)
 from shared.domain.errors import NotFoundError, PermanentError, SafeCode
 from shared.domain.operations import Operation, Role, Target, operation_named
+from shared.domain.restore_options import OVERWRITE
 from shared.domain.runs import RunStatus, RunType
 
 # Operations that mean everything only when told so: no selection is nothing selected.
@@ -33,6 +42,8 @@ class Asked:
     backup_set_id: UUID | None = None
     undo_of: UUID | None = None  # the execution that is taken back
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    targets: Mapping[UUID, str] = field(default_factory=dict)  # of a preview: backup items to live objects
+    plan_hash: str | None = None  # of an execution: the plan that was looked at
 
 
 def asked_by(command: Start) -> Asked:
@@ -74,10 +85,16 @@ def check_times(command: Start, now: datetime) -> datetime | None:
     return begin
 
 
-async def check_scope(asked: Asked, tx: StartTransaction) -> Asked:
-    """Check that everything a start names is the tenant's; return it with what the tenant's rows add."""
+async def check_scope(asked: Asked, tx: StartTransaction, at: datetime, preview_age: timedelta) -> Asked:
+    """Check that everything a start names is the tenant's; return it with what the tenant's rows add.
+
+    A preview must be one that may be executed `at` the time when the run begins.
+    """
     asked = await _check_target(asked, tx)
+    if asked.operation.target is Target.PREVIEW and asked.target_id is not None:
+        asked = await _from_preview(asked, asked.target_id, tx, at, preview_age)
     await _check_selection(asked, tx)
+    await _check_targets(asked, tx)
     return asked
 
 
@@ -102,12 +119,33 @@ def _restore(command: StartRestoreRun) -> Asked:
             raise _invalid("preview_run_id")
         if command.backup_set_id is None:
             raise _invalid("backup_set_id")
-        preview = operation_named("restore.preview")
-        return Asked(preview, command.backup_set_id, backup_set_id=command.backup_set_id)
+        if command.plan_hash is not None:
+            raise _invalid("plan_hash")
+        return _preview(command, command.backup_set_id)
     if command.preview_run_id is None:
         raise PermanentError(SafeCode.RESTORE_PREVIEW_REQUIRED, field="preview_run_id")
-    execute = operation_named("restore.execute")
-    return Asked(execute, command.preview_run_id, backup_set_id=command.backup_set_id)
+    if command.options is not None:
+        raise _invalid("options")
+    return Asked(
+        operation_named("restore.execute"),
+        command.preview_run_id,
+        backup_set_id=command.backup_set_id,
+        plan_hash=command.plan_hash,
+    )
+
+
+def _preview(command: StartRestoreRun, backup_set_id: UUID) -> Asked:
+    options = (command.options or RestoreChoices()).options()
+    if command.item_ids is not None and not options.targets.keys() <= set(command.item_ids):
+        raise _invalid("options.targets")
+    metadata = {"options": options.as_json()} if options != OVERWRITE else {}
+    return Asked(
+        operation_named("restore.preview"),
+        backup_set_id,
+        backup_set_id=backup_set_id,
+        metadata=metadata,
+        targets=options.targets,
+    )
 
 
 def _bulk(command: StartBulkOperationRun) -> Asked:
@@ -142,14 +180,14 @@ async def _check_target(asked: Asked, tx: StartTransaction) -> Asked:
         case Target.BACKUP_SET, UUID() as backup_set_id:
             if not await tx.selections.has_target(Target.BACKUP_SET, backup_set_id):
                 raise NotFoundError(SafeCode.SCOPE_TENANT_MISMATCH)
-        case Target.PREVIEW, UUID() as preview_id:
-            return await _from_preview(asked, preview_id, tx)
         case _:
             pass
     return asked
 
 
-async def _from_preview(asked: Asked, preview_id: UUID, tx: StartTransaction) -> Asked:
+async def _from_preview(
+    asked: Asked, preview_id: UUID, tx: StartTransaction, at: datetime, preview_age: timedelta
+) -> Asked:
     preview = await tx.runs.get(RunType.RESTORE, preview_id)
     if preview is None:
         raise NotFoundError(SafeCode.SCOPE_TENANT_MISMATCH)
@@ -157,7 +195,11 @@ async def _from_preview(asked: Asked, preview_id: UUID, tx: StartTransaction) ->
         raise PermanentError(SafeCode.RESTORE_PREVIEW_REQUIRED, status=preview.status.value)
     if asked.backup_set_id not in (None, preview.backup_set_id):
         raise _invalid("backup_set_id")
-    return replace(asked, backup_set_id=preview.backup_set_id, undo_of=preview.undo_of)
+    backup_set = await tx.selections.backup_set(preview.backup_set_id) if preview.backup_set_id else None
+    if backup_set is None:
+        raise NotFoundError(SafeCode.SCOPE_TENANT_MISMATCH)
+    bound = bind(preview, backup_set, asked.plan_hash, at, preview_age)
+    return replace(asked, backup_set_id=preview.backup_set_id, undo_of=preview.undo_of, metadata=bound)
 
 
 async def _check_selection(asked: Asked, tx: StartTransaction) -> None:
@@ -170,6 +212,11 @@ async def _check_selection(asked: Asked, tx: StartTransaction) -> None:
         types: Sequence[str] = asked.selector.policy_types if asked.selector else ()
         if not await tx.selections.matches(selects, policy_types=types, backup_set_id=asked.backup_set_id):
             raise PermanentError(SafeCode.SELECTION_EMPTY)
+
+
+async def _check_targets(asked: Asked, tx: StartTransaction) -> None:
+    if asked.targets:
+        await _check_known(asked.operation.selects, tuple(asked.targets), asked.backup_set_id, tx)
 
 
 async def _check_known(selects: Target, ids: Sequence[UUID], backup_set_id: UUID | None, tx: StartTransaction) -> None:

@@ -1,18 +1,20 @@
 """Use cases of the front door, the same behind HTTP and behind the broker (ADR 0008)."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
 from services.dispatcher.admission import Asked, asked_by, check_authority, check_scope, check_times
+from services.dispatcher.evidence import acknowledged
 from services.dispatcher.identity import identity_key, request_hash
 from services.dispatcher.ports import StartTransaction, StartUnitOfWork
 from shared.contracts.base import Contract
 from shared.contracts.commands import AbortRun, Start
 from shared.contracts.events import EventKind
 from shared.domain.errors import ConflictError, NotFoundError, ReinstateError, SafeCode, TransientError
+from shared.domain.freshness import PREVIEW_AGE
 from shared.domain.operations import OPERATIONS
 from shared.domain.runs import RunStatus
 from shared.ports import AuditEntry, Ending, NewRun, RunRecord
@@ -70,11 +72,14 @@ class Started:
     replayed: bool = False
 
 
-async def start_run(command: Start, *, source: Source, uow: StartUnitOfWork) -> Started:
+async def start_run(
+    command: Start, *, source: Source, uow: StartUnitOfWork, preview_age: timedelta = PREVIEW_AGE
+) -> Started:
     """Create the run that the command asks for, or join the identical active one.
 
     Raises `PermanentError` with a safe code when the command can never be carried out, `ConflictError` when the same
-    request id came with another body, `TransientError` during an outage. Then nothing was stored.
+    request id came with another body, `TransientError` during an outage. Then nothing was stored. A preview older than
+    `preview_age` is not executed.
     """
     asked = asked_by(command)
     async with uow.begin(command.tenant_id) as tx:
@@ -82,7 +87,7 @@ async def start_run(command: Start, *, source: Source, uow: StartUnitOfWork) -> 
         started = await taken_before(command, source, tx)
         if started is None:
             not_before = check_times(command, now)
-            asked = await check_scope(asked, tx)
+            asked = await check_scope(asked, tx, not_before or now, preview_age)
             started = await find_or_create(_new_run(command, asked, source, not_before), tx)
             await remember(started, source, tx)
             await note_start(command, started, source, tx)
@@ -169,6 +174,7 @@ async def remember(started: Started, source: Source, tx: StartTransaction) -> No
 def _new_run(command: Start, asked: Asked, source: Source, not_before: datetime | None) -> NewRun:
     operation = asked.operation
     selector = asked.selector.model_dump(mode="json") if asked.selector else None
+    requested_by = command.requested_by or source.requester
     return NewRun(
         id=new_id(),
         tenant_id=command.tenant_id,
@@ -177,7 +183,7 @@ def _new_run(command: Start, asked: Asked, source: Source, not_before: datetime 
         idempotency_key=identity_key(command.tenant_id, asked),
         lane=command.lane or operation.lane,
         writes=operation.writes,
-        requested_by=command.requested_by or source.requester,
+        requested_by=requested_by,
         initiator_id=command.initiator_id,
         backup_set_id=asked.backup_set_id,
         preview_run_id=asked.target_id if operation.writes else None,
@@ -188,7 +194,7 @@ def _new_run(command: Start, asked: Asked, source: Source, not_before: datetime 
         total=len(asked.item_ids) if asked.item_ids is not None else None,
         deadline_at=command.deadline_at,
         not_before=not_before,
-        metadata=asked.metadata,
+        metadata=acknowledged(asked.metadata, command.initiator_id, requested_by),
     )
 
 

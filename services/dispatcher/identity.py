@@ -8,16 +8,19 @@ import rfc8785
 from services.dispatcher.admission import Asked
 from shared.contracts.base import Contract
 from shared.contracts.commands import canonical_request
+from shared.domain.operations import Target
 
 
 def identity_key(tenant_id: UUID, asked: Asked) -> str:
-    """Return the identity of a start: tenant, operation, target and selection; never the person (ADR 0007)."""
+    """Return the identity of a start: tenant, operation, target, selection and choices; never the person (ADR 0007)."""
     identity: dict[str, str | None] = {
         "tenant": str(tenant_id),
         "operation": asked.operation.name,
         "target": str(asked.target_id) if asked.target_id else None,
         "selection": selection_hash(asked),
     }
+    if "options" in asked.metadata and asked.operation.target is not Target.PREVIEW:  # it has its preview's
+        identity["options"] = hashlib.sha256(rfc8785.dumps(asked.metadata["options"])).hexdigest()
     return hashlib.sha256(rfc8785.dumps(dict(identity))).hexdigest()
 
 

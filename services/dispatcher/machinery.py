@@ -84,7 +84,7 @@ async def running(settings: DispatcherSettings, metrics: Metrics) -> AsyncIterat
     amqp_url = settings.amqp_url.get_secret_value()
     publisher = ConfirmedPublisher(amqp_url, ServiceName.DISPATCHER)
     intake = Intake(amqp_url, ServiceName.DISPATCHER, publisher, graceful_timeout=GRACE)
-    subscribe(intake, uow, metrics, prefetch=settings.dispatcher_prefetch)
+    subscribe(intake, uow, metrics, prefetch=settings.dispatcher_prefetch, preview_age=settings.preview_age)
     machinery = Machinery(
         Room(
             uow,
@@ -93,6 +93,7 @@ async def running(settings: DispatcherSettings, metrics: Metrics) -> AsyncIterat
             SqlInboxReader(engine),
             metrics,
             RunStreams(SqlRunChanges(engine), settings.streams, metrics),
+            settings.preview_age,
         ),
         maintenance,
         ProcessVitals(

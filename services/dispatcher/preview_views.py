@@ -6,11 +6,35 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from services.dispatcher.evidence_views import RestoreOptionsView, options_of
 from services.dispatcher.views import SafeErrorView
+from shared.domain.checks import Severity
+from shared.domain.freshness import Freshness, Judgement, Reason
 from shared.domain.plans import PlanAction
 from shared.domain.runs import RunStatus
 from shared.front_door import RunItem
 from shared.ports import RunRecord
+
+
+class CheckView(BaseModel):
+    """One finding about an entry."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"code": "type.high_risk", "severity": "warning"}]})
+
+    code: str = Field(description="a safe code, or a word of a capture's or a check's own")
+    severity: Severity
+
+
+class ChoiceView(BaseModel):
+    """A live object that an ambiguous item may be: name it as the item's target in another preview."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"id": "9f1f7c1e-0000-4000-8000-000000000001", "name": "Disk encryption"}]}
+    )
+
+    id: str
+    name: str
+    last_modified: str | None = Field(default=None, description="as the tenant's system says it")
 
 
 class PlanEntryView(BaseModel):
@@ -32,6 +56,8 @@ class PlanEntryView(BaseModel):
                     "assignments_patch": [],
                     "candidates": 1,
                     "warnings": [],
+                    "checks": [{"code": "plan.nothing_found", "severity": "safe"}],
+                    "choices": [],
                 }
             ]
         }
@@ -49,13 +75,24 @@ class PlanEntryView(BaseModel):
     assignments_patch: list[dict[str, JsonValue]] = Field(default_factory=list)
     candidates: int = Field(default=0, description="live objects that the item may be")
     warnings: list[str] = Field(default_factory=list)
+    checks: list[CheckView] = Field(default_factory=list, description="what was found, and how much it matters")
+    choices: list[ChoiceView] = Field(default_factory=list, description="of an ambiguous item: whom it may be")
     error: SafeErrorView | None = Field(default=None, description="why nothing would be written")
 
     @classmethod
     def of(cls, item: RunItem) -> "PlanEntryView":
         """Show a plan entry; fields that the plan has not are left at their defaults."""
         plan: Mapping[str, Any] = item.plan or {}
-        shown = ("action", "target_id", "patch", "patch_operations", "patch_truncated", "assignments_patch")
+        shown = (
+            "action",
+            "target_id",
+            "patch",
+            "patch_operations",
+            "patch_truncated",
+            "assignments_patch",
+            "checks",
+            "choices",
+        )
         return cls(
             ordinal=item.ordinal,
             item_id=item.item_id,
@@ -74,7 +111,15 @@ class PreviewView(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {"status": "succeeded", "actions": {"create": 1, "update": 2}, "plan_hash": "ab" * 32, "items": []}
+                {
+                    "status": "succeeded",
+                    "actions": {"create": 1, "update": 2},
+                    "checks": {"blocking": 0, "warning": 1, "safe": 2},
+                    "plan_hash": "ab" * 32,
+                    "freshness": "current",
+                    "options": {"match": "overwrite", "assignments": "with"},
+                    "items": [],
+                }
             ]
         }
     )
@@ -83,12 +128,21 @@ class PreviewView(BaseModel):
     actions: dict[PlanAction, int] = Field(description="planned items so far, by action")
     plan_hash: str | None = Field(default=None, description="of the whole plan, once it is complete")
     warned_items: int | None = None
+    checks: dict[Severity, int] | None = Field(default=None, description="findings by severity, once it is complete")
+    options: RestoreOptionsView
+    freshness: Freshness | None = Field(default=None, description="once it is over: only a current one is executed")
+    freshness_reason: Reason | None = Field(default=None, description="why it is not current")
     items: list[PlanEntryView]
     next: str | None = None
 
     @classmethod
     def of(
-        cls, run: RunRecord, actions: Mapping[str, int], items: Sequence[RunItem], next_cursor: str | None
+        cls,
+        run: RunRecord,
+        actions: Mapping[str, int],
+        items: Sequence[RunItem],
+        next_cursor: str | None,
+        judgement: Judgement | None = None,
     ) -> "PreviewView":
         """Show a preview."""
         summary: Mapping[str, Any] = run.preview or {}
@@ -97,6 +151,10 @@ class PreviewView(BaseModel):
             actions={PlanAction(action): count for action, count in actions.items()},
             plan_hash=summary.get("plan_hash"),
             warned_items=summary.get("warned_items"),
+            checks=summary.get("checks"),
+            options=options_of(run.metadata),
+            freshness=judgement.freshness if judgement else None,
+            freshness_reason=judgement.reason if judgement else None,
             items=[PlanEntryView.of(item) for item in items],
             next=next_cursor,
         )

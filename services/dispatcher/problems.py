@@ -34,6 +34,8 @@ _STATUS = {
     SafeCode.REQUEST_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     SafeCode.SERVICE_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     SafeCode.SERVICE_OVERLOADED: HTTPStatus.SERVICE_UNAVAILABLE,
+    SafeCode.RESTORE_PLAN_CHANGED: HTTPStatus.CONFLICT,
+    SafeCode.RESTORE_PREVIEW_STALE: HTTPStatus.CONFLICT,
     SafeCode.INTERNAL_UNEXPECTED: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 _CODE_OF_STATUS = {
@@ -104,7 +106,9 @@ def problem(
     title = title_of(code)
     numbers = {key: value for key, value in (context or {}).items() if key in ("count", "limit", "size", "status")}
     facts = ", ".join(f"{key} {value}" for key, value in sorted(numbers.items()))
-    named = [FieldError(field=str(context["field"]), reason="invalid")] if context and context.get("field") else []
+    named = []
+    if context and context.get("field"):
+        named = [FieldError(field=str(context["field"]), reason=str(context.get("reason") or "invalid"))]
     body = Problem(
         type=f"urn:reinstate:error:{code.value}",
         title=title,

@@ -5,7 +5,16 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from shared.contracts.commands import MAX_SELECTION, Name, PolicyTypeKey, StartBulkOperationRun, StartRestoreRun, Word
+from shared.contracts.commands import (
+    MAX_SELECTION,
+    Name,
+    PlanHash,
+    PolicyTypeKey,
+    RestoreChoices,
+    StartBulkOperationRun,
+    StartRestoreRun,
+    Word,
+)
 from shared.domain.runs import Lane
 
 OperationName = Annotated[str, Field(pattern=r"^[a-z_]{1,64}\.[a-z_]{1,64}$", description="such as `policy.sync`")]
@@ -80,6 +89,14 @@ class RetryBody(EdgeModel):
     )
 
 
+class RestoreChoicesBody(RestoreChoices):
+    """What a preview shall plan with."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"match": "create_only", "assignments": "without"}]}
+    )
+
+
 class RestoreRunBody(StartBody):
     """Preview a backup set (the default), or execute the plan of a preview that succeeded."""
 
@@ -87,7 +104,12 @@ class RestoreRunBody(StartBody):
         json_schema_extra={
             "examples": [
                 {"backup_set_id": _SET},
-                {"is_dry_run": False, "preview_run_id": "0198c0de-0000-7000-8000-0000000000c1"},
+                {"backup_set_id": _SET, "options": {"match": "copy", "copy_suffix": " (as of March)"}},
+                {
+                    "is_dry_run": False,
+                    "preview_run_id": "0198c0de-0000-7000-8000-0000000000c1",
+                    "plan_hash": "ab" * 32,
+                },
             ]
         }
     )
@@ -95,6 +117,12 @@ class RestoreRunBody(StartBody):
     is_dry_run: bool = True
     backup_set_id: UUID | None = None
     preview_run_id: UUID | None = None
+    options: RestoreChoicesBody | None = Field(
+        default=None, description="of a preview; its execution takes them over and has none of its own"
+    )
+    plan_hash: PlanHash | None = Field(
+        default=None, description="of an execution: the plan that was looked at; refused when the preview has another"
+    )
 
     def command(self, tenant_id: UUID, initiator_id: UUID, name: str) -> StartRestoreRun:
         """Return the command that an upstream system would have sent."""

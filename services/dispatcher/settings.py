@@ -3,13 +3,13 @@
 from pydantic import Field
 
 from services.dispatcher.streams.settings import StreamSettings
-from shared.runtime.settings import ServiceSettings
+from shared.runtime.settings import PreviewSettings
 
 MAX_BODY = 8 * 1024 * 1024  # bytes; an explicit selection of 100,000 ids is 3.9 MB
 MAX_REQUESTS = 128  # of which as many work as there are database connections; the others wait for one
 
 
-class DispatcherSettings(ServiceSettings):
+class DispatcherSettings(PreviewSettings):
     """Validated at start."""
 
     dispatcher_prefetch: int = Field(

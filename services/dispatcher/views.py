@@ -8,11 +8,13 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from services.dispatcher.dead_message_views import DeadMessageView
+from services.dispatcher.evidence_views import RestoreOptionsView, SafetyView, options_of
 from services.dispatcher.problems import title_of
 from shared.contracts.events import RunCounts
 from shared.domain.backups import CaptureWarning, Quality
 from shared.domain.dead_messages import DeadMessage
 from shared.domain.errors import ContextValue, SafeCode, safe_context
+from shared.domain.freshness import Freshness, Judgement, Reason
 from shared.domain.items import ItemState, Outcome
 from shared.domain.runs import Lane, RunStatus, RunType, WaitReason
 from shared.front_door import RunItem
@@ -107,6 +109,12 @@ class RunView(BaseModel):
     retry_of: UUID | None = None
     undo_of: UUID | None = Field(default=None, description="the execution that this run takes back")
     name: str | None = None
+    options: RestoreOptionsView | None = Field(default=None, description="of a restore: what was chosen")
+    freshness: Freshness | None = Field(
+        default=None, description="of a preview that is over, where one run is read: only a current one is executed"
+    )
+    freshness_reason: Reason | None = Field(default=None, description="why a preview is not current")
+    safety: SafetyView | None = Field(default=None, description="of an execution: what was known when it was queued")
     error: SafeErrorView | None = None
     dead_messages: list[DeadMessageView] | None = Field(
         default=None, description="messages about this run that nobody could work with; only where one run is read"
@@ -114,7 +122,7 @@ class RunView(BaseModel):
     links: dict[str, str]
 
     @classmethod
-    def of(cls, run: RunRecord, dead: Sequence[DeadMessage] = ()) -> "RunView":
+    def of(cls, run: RunRecord, dead: Sequence[DeadMessage] = (), judgement: Judgement | None = None) -> "RunView":
         """Show a run."""
         name = run.metadata.get("name")
         return cls(
@@ -143,6 +151,10 @@ class RunView(BaseModel):
             retry_of=run.retry_of,
             undo_of=run.undo_of,
             name=str(name) if name is not None else None,
+            options=options_of(run.metadata) if run.run_type is RunType.RESTORE else None,
+            freshness=judgement.freshness if judgement else None,
+            freshness_reason=judgement.reason if judgement else None,
+            safety=SafetyView.of(run.metadata),
             error=SafeErrorView.of(run.error_code.value if run.error_code else None, run.error_context),
             dead_messages=[DeadMessageView.of(message) for message in dead] or None,
             links=_links(run),

@@ -25,6 +25,7 @@ def create_app(settings: RestoreWorkerSettings | None = None) -> Application:
     )
 
     def works(uow: SqlUnitOfWork) -> Mapping[str, Work]:
-        return restore_works(uow, AllConnectors(budgets_of(uow, limits)), intent_grace=grace)
+        connectors = AllConnectors(budgets_of(uow, limits))
+        return restore_works(uow, connectors, intent_grace=grace, preview_age=settings.preview_age)
 
     return worker_application(ServiceName.RESTORE, settings, works, subscribe)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from services.restore_worker.applying import Change
 from services.restore_worker.attempting import has_drifted
+from services.restore_worker.choices import as_chosen, content_of, options_for, options_of
 from services.restore_worker.desired import Desired, Source
 from services.restore_worker.live import Live
 from services.restore_worker.material import SliceMaterial, load, plan_of
@@ -16,10 +18,14 @@ from services.restore_worker.planning import PlanEntry
 from services.restore_worker.ports import RestoreTransaction, RestoreUnitOfWork
 from services.restore_worker.preview import backed_up_ids
 from services.restore_worker.removing import Removal
+from shared.connectors.planner_version import planner_version
+from shared.connectors.policy_types import policy_type
 from shared.connectors.port import Connectors, TenantWriter
 from shared.domain.errors import PermanentError, RunFatalError, SafeCode
+from shared.domain.freshness import PREVIEW_AGE, Facts, judge
 from shared.domain.items import ItemState, Outcome
-from shared.domain.plans import PlanAction, Step
+from shared.domain.plans import Phase, PlanAction, Step
+from shared.domain.restore_options import OVERWRITE, RestoreOptions
 from shared.domain.retry import RetryPolicy
 from shared.domain.runs import RunStatus
 from shared.engine.work import Slice, WorkItem, outcomes_and_failures
@@ -41,12 +47,19 @@ class RestoreExecution:
         *,
         intent_grace: timedelta = INTENT_GRACE,
         max_attempts: int = RetryPolicy().max_attempts,
+        preview_age: timedelta = PREVIEW_AGE,
+        planner: str = "",
     ) -> None:
-        """`max_attempts` is the engine's; `intent_grace` how old an open intent must be before it is judged."""
+        """`max_attempts` is the engine's; `intent_grace` how old an open intent must be before it is judged.
+
+        A preview older than `preview_age`, or of another `planner` than this process's, is not executed.
+        """
         self._uow = uow
         self._connectors = connectors
         self._intent_grace = intent_grace
         self._max_attempts = max_attempts
+        self._preview_age = preview_age
+        self._planner = planner or planner_version()
 
     async def prepare(self, slice_: Slice) -> None:
         """Check that there is a finished preview of the same backup set, and that its plan is as it was sealed."""
@@ -55,25 +68,39 @@ class RestoreExecution:
             raise RunFatalError(SafeCode.RESTORE_PREVIEW_REQUIRED)
         async with self._uow.begin(run.tenant_id) as tx:
             preview = await tx.restores.preview_facts(run.preview_run_id)
-            plan_hash = await tx.restores.plan_hash(run.preview_run_id)
+            plan_hash = await tx.restores.plan_hash(run.preview_run_id, planner=self._planner)
         if preview is None or not preview.is_dry_run or preview.status not in _PREVIEWED or preview.plan_hash is None:
             raise RunFatalError(SafeCode.RESTORE_PREVIEW_REQUIRED)
         if preview.backup_set_id != run.backup_set_id:
             raise RunFatalError(SafeCode.SCOPE_TENANT_MISMATCH)
-        if {plan_hash, run.metadata.get("plan_hash", plan_hash)} != {preview.plan_hash}:
+        confirmed = run.metadata.get("plan_hash", plan_hash)
+        if {plan_hash, confirmed} != {preview.plan_hash} or preview.options != options_of(run):
             raise RunFatalError(SafeCode.RESTORE_PLAN_CHANGED)
 
     async def expand(self, tx: RestoreTransaction, slice_: Slice) -> None:
-        """Copy the preview's items and plans, and the hash that seals them."""
+        """Copy the preview's items and plans, and the hash that seals them, if the preview may be relied on.
+
+        What a retry takes over from its parent is not copied again: an execution that has begun does not grow stale.
+        """
         run = slice_.run
         await tx.restores.expand_execution(slice_.lease, run)
         if run.preview_run_id is None:
             raise RunFatalError(SafeCode.RESTORE_PREVIEW_REQUIRED)
-        sealed = await tx.restores.plan_hash(run.preview_run_id)
-        copied = await tx.restores.plan_hash(run.id)
+        await self._check_freshness(tx, run.preview_run_id)
+        sealed = await tx.restores.plan_hash(run.preview_run_id, planner=self._planner)
+        copied = await tx.restores.plan_hash(run.id, basis_of=run.preview_run_id, planner=self._planner)
         if copied != sealed:  # rows of another backup set were left behind
             raise RunFatalError(SafeCode.SCOPE_TENANT_MISMATCH)
         await tx.restores.record_plan_hash(slice_.lease, copied)
+
+    async def _check_freshness(self, tx: RestoreTransaction, preview_run_id: UUID) -> None:
+        preview = await tx.restores.preview_facts(preview_run_id)
+        if preview is None:
+            raise RunFatalError(SafeCode.RESTORE_PREVIEW_REQUIRED)
+        facts = Facts(self._planner, preview.backup_items, self._preview_age)
+        judged = judge(preview.evidence, preview.now, facts)
+        if not judged.is_current:
+            raise RunFatalError(SafeCode.RESTORE_PREVIEW_STALE, reason=judged.reason)
 
     @asynccontextmanager
     async def open(self, slice_: Slice, items: Sequence[Item]) -> AsyncIterator[WorkItem]:
@@ -86,7 +113,7 @@ class RestoreExecution:
                 fresh = await tx.restores.fresh_intents(run.id, younger_than=self._intent_grace)
         async with self._connectors.writer(slice_.connection) as writer:
             live = Live(writer, partial(backed_up_ids, self._uow, run))
-            yield ItemWork(slice_, writer, live, material, fresh, self._max_attempts)
+            yield ItemWork(slice_, writer, live, material, fresh, self._max_attempts, options_of(run))
 
     async def keep(self, tx: RestoreTransaction, intents: Sequence[Intent]) -> None:
         """Store what the writes are going to replace: an undo comes back to it."""
@@ -113,6 +140,7 @@ class ItemWork:
     material: SliceMaterial
     fresh: Mapping[int, timedelta]
     max_attempts: int
+    options: RestoreOptions = OVERWRITE
 
     async def __call__(self, item: Item) -> ItemResult:
         """Carry out one plan entry, or say why not."""
@@ -125,7 +153,7 @@ class ItemWork:
     async def _carry_out(self, item: Item, entry: PlanEntry) -> ItemResult:
         match entry.action:
             case PlanAction.SKIP:
-                return ItemResult(item.ordinal, Outcome.SKIPPED, entry.code)
+                return await self._skipped(item, entry)
             case PlanAction.BLOCKED:
                 return _blocked(item, entry.code or SafeCode.RESTORE_PLAN_CHANGED)
             case PlanAction.UNCHANGED:
@@ -134,6 +162,14 @@ class ItemWork:
                 return await self._change(item, entry)
             case PlanAction.DELETE:
                 return await self._delete(item, entry)
+
+    async def _skipped(self, item: Item, entry: PlanEntry) -> ItemResult:
+        """Leave an object alone. A foundation that others rely on must still be what the preview saw."""
+        if entry.target_id is not None and policy_type(item.policy_type).phase is Phase.FOUNDATION:
+            seen = await self.live.read(item.policy_type, entry.target_id, self.slice_.tag(item))
+            if seen is None or has_drifted(entry, seen):
+                return _blocked(item, SafeCode.RESTORE_PLAN_CHANGED)
+        return ItemResult(item.ordinal, Outcome.SKIPPED, entry.code, remote_id=entry.target_id)
 
     async def _unchanged(self, item: Item, entry: PlanEntry) -> ItemResult:
         seen = await self.live.read(item.policy_type, entry.target_id or "", self.slice_.tag(item))
@@ -144,8 +180,9 @@ class ItemWork:
     async def _change(self, item: Item, entry: PlanEntry) -> ItemResult:
         tag = self.slice_.tag(item)
         try:
-            material = self.material.of(item)
-            content = material.content()
+            options = options_for(item.policy_type, self.options)
+            material = as_chosen(self.material.of(item), options)
+            content = content_of(material, options)
             material = material.as_in(content)
             source = Source(material, content)
         except PermanentError as error:

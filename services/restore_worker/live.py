@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from services.restore_worker.material import Material, Reference
 from services.restore_worker.phases import SCOPE_TAG
 from shared.connectors.normalise import fingerprint, normalised, normalised_assignments
+from shared.connectors.policy_types import policy_type as declared
 from shared.connectors.port import CallTag, Json, PolicyRef, RemotePolicy, TenantReader
-from shared.domain.errors import NotFoundError
+from shared.domain.errors import NotFoundError, PermanentError
+
+MAX_CHOICES = 10  # objects that are shown to a person who has to choose one
 
 BackedUpIds = Callable[[str, Sequence[str]], Awaitable[frozenset[str]]]
 
@@ -65,8 +68,17 @@ class Live:
         return Seen(policy, form, fingerprint(form), assignments, fingerprint(assignments))
 
     async def find(self, material: Material, tag: CallTag) -> Found:
-        """Find by id; otherwise by natural key, in this slice's listing of the type."""
+        """Find what a person named; or else by id; otherwise by natural key, in this slice's listing of the type.
+
+        Of a copy only those count that have its name.
+        """
         backup = material.backup
+        if material.target is not None:
+            target = await self._read_of_type(backup.policy_type, material.target, tag)
+            return Found(target, 1 if target else 0, by_id=True)
+        if material.is_copy:
+            refs, _ = await self._list(backup.policy_type, tag)
+            return Found(None, sum(ref.natural_key == backup.natural_key for ref in refs))
         if material.was_captured_here:
             seen = await self.read(backup.policy_type, backup.remote_id, tag)
             if seen:
@@ -87,6 +99,14 @@ class Live:
         refs, _ = await self._list(backup.policy_type, tag, since)
         ids = [ref.remote_id for ref in refs if ref.natural_key == backup.natural_key]
         return [seen for one in ids if (seen := await self.read(backup.policy_type, one, tag))]
+
+    async def choices(self, material: Material, tag: CallTag) -> list[Json]:
+        """Show objects with the item's natural key, at most `MAX_CHOICES`: id, name, and when each was changed."""
+        backup = material.backup
+        refs, _ = await self._list(backup.policy_type, tag)
+        ids = [ref.remote_id for ref in refs if ref.natural_key == backup.natural_key][:MAX_CHOICES]
+        seen = [one for remote_id in ids if (one := await self._read_of_type(backup.policy_type, remote_id, tag))]
+        return [_choice(one) for one in seen]
 
     async def resolve(
         self,
@@ -113,6 +133,14 @@ class Live:
                     found[reference] = remote_id
         return found
 
+    async def _read_of_type(self, policy_type: str, remote_id: str, tag: CallTag) -> Seen | None:
+        """Read one object by an id from outside; None also when the system refuses it or it is of another type."""
+        try:
+            seen = await self.read(policy_type, remote_id, tag)
+        except PermanentError:
+            return None
+        return seen if seen and declared(policy_type).covers(seen.policy.payload) else None
+
     async def _list(self, policy_type: str, tag: CallTag, since: float = 0.0) -> tuple[list[PolicyRef], frozenset[str]]:
         """Return the last listing of the type if it began after `since`; those who wait for a new one share it."""
         async with self._turns[policy_type]:
@@ -122,3 +150,10 @@ class Live:
                 claimed = await self._claimed(policy_type, [ref.remote_id for ref in refs])
                 self._listed[policy_type], self._listed_at[policy_type] = (refs, claimed), began
             return self._listed[policy_type]
+
+
+def _choice(seen: Seen) -> Json:
+    payload = seen.policy.payload
+    changed = payload.get("lastModifiedDateTime") or payload.get("modifiedDateTime")
+    known = changed if isinstance(changed, str) and changed.isprintable() else None
+    return {"id": seen.remote_id, "name": seen.policy.ref.display_name[:200], "last_modified": known and known[:40]}

@@ -37,6 +37,8 @@ class Material:
     backup: BackupItem
     snapshot: Snapshot | None
     is_homonym: bool = False  # another item of its set has the same type and natural key
+    target: str | None = None  # the live object that a person named for it
+    is_copy: bool = False  # to be created beside whatever lives; the backup's natural key is the copy's
 
     @property
     def was_captured_here(self) -> bool:
@@ -99,7 +101,7 @@ async def load(uow: RestoreUnitOfWork, run: RunRecord, items: Sequence[Item]) ->
     return SliceMaterial(
         {one.id: Material(one, snapshots.get(one.snapshot_sha256), one.id in homonyms) for one in backups},
         {(row.policy_type, row.backup_remote_id): _planned_id(row) for row in rows},
-        {(row.policy_type, row.backup_remote_id): row.remote_id if row.outcome in _DONE else None for row in rows},
+        {(row.policy_type, row.backup_remote_id): _own_id(row) for row in rows},
     )
 
 
@@ -112,10 +114,16 @@ def _planned_id(row: FoundationRow) -> str | None:
     match row.action:
         case PlanAction.CREATE:
             return placeholder(row.backup_remote_id)
-        case PlanAction.UPDATE | PlanAction.UNCHANGED:
+        case PlanAction.UPDATE | PlanAction.UNCHANGED | PlanAction.SKIP:  # a skipped one may stand for itself
             return row.planned_id
         case _:
             return None
+
+
+def _own_id(row: FoundationRow) -> str | None:
+    """Return what became of a foundation; one that was to be left alone was looked at before it was skipped."""
+    stands = row.action is PlanAction.SKIP and row.outcome is Outcome.SKIPPED
+    return row.remote_id if row.outcome in _DONE or stands else None
 
 
 def warnings_of(backup: BackupItem) -> list[str]:

@@ -7,14 +7,22 @@ from services.restore_worker.execute import INTENT_GRACE, RestoreExecution
 from services.restore_worker.ports import RestoreUnitOfWork
 from services.restore_worker.preview import RestorePreview
 from shared.connectors.port import Connectors
+from shared.domain.freshness import PREVIEW_AGE
 from shared.engine.work import Work
 
 
 def restore_works(
-    uow: RestoreUnitOfWork, connectors: Connectors, *, intent_grace: timedelta = INTENT_GRACE
+    uow: RestoreUnitOfWork,
+    connectors: Connectors,
+    *,
+    intent_grace: timedelta = INTENT_GRACE,
+    preview_age: timedelta = PREVIEW_AGE,
+    planner: str = "",
 ) -> Mapping[str, Work]:
     """Return what each operation brings."""
     return {
-        "restore.preview": RestorePreview(uow, connectors),
-        "restore.execute": RestoreExecution(uow, connectors, intent_grace=intent_grace),
+        "restore.preview": RestorePreview(uow, connectors, planner=planner),
+        "restore.execute": RestoreExecution(
+            uow, connectors, intent_grace=intent_grace, preview_age=preview_age, planner=planner
+        ),
     }

@@ -9,11 +9,14 @@ import orjson
 from services.restore_worker.desired import NO_ASSIGNMENTS, Desired
 from services.restore_worker.live import Found, Seen
 from services.restore_worker.material import Material, warnings_of
+from services.restore_worker.phases import ASSIGNMENT_FILTER
 from shared.connectors.normalise import diff, has_masked_secret
 from shared.connectors.policy_types import policy_type
 from shared.connectors.port import Json
+from shared.domain.backups import CaptureWarning
 from shared.domain.errors import SafeCode
-from shared.domain.plans import Decision, LiveMatch, PlanAction, Step, decide
+from shared.domain.plans import Capture, Decision, LiveMatch, PlanAction, Step, decide
+from shared.domain.restore_options import OVERWRITE, Assignments, RestoreOptions
 
 PATCH_LIMIT = 256 * 1024  # bytes of JSON
 
@@ -36,6 +39,8 @@ class PlanEntry:
     candidates: int = 0
     code: SafeCode | None = None
     warnings: Sequence[str] = ()
+    checks: Sequence[Json] = ()  # code and warnings with their severities
+    choices: Sequence[Json] = ()  # of an ambiguous item: objects that a person may name as its target
     # Of an execution only, while its item is open:
     half_written: bool = False  # a write of several calls stopped in the middle
     sent: Step | None = None  # this step's call was answered, but the tenant does not show its effect yet
@@ -64,26 +69,41 @@ def blocked(code: SafeCode, warnings: Sequence[str] = (), *, candidates: int = 0
     return PlanEntry(PlanAction.BLOCKED, code=code, warnings=tuple(warnings), candidates=candidates)
 
 
-def plan(material: Material, goal: Desired, found: Found) -> PlanEntry:
-    """Plan one item."""
-    warnings = warnings_of(material.backup)
-    if _is_ambiguous(material, found):
-        return blocked(SafeCode.RESTORE_AMBIGUOUS_TARGET, warnings, candidates=max(found.candidates, 1))
+def plan(
+    material: Material,
+    goal: Desired,
+    found: Found,
+    options: RestoreOptions = OVERWRITE,
+    captured: Capture | None = None,
+) -> PlanEntry:
+    """Plan one item by a person's `options`; `captured` is what is kept of the object that was found."""
+    warnings = _warnings(material, options)
+    if code := _unclear(material, found, options):
+        return blocked(code, warnings, candidates=max(found.candidates, 1) if material.target is None else 0)
     if goal.captured is not None and goal.assignments is None and not _already_assigned(goal.captured, found.seen):
         warnings.append(SafeCode.RESTORE_MAPPING_UNSAFE.value)
-    decision = _decision(material, goal, found)
-    if code := obstacle(goal, decision):
+    decision = _decision(material, goal, found, options, captured)
+    if code := obstacle(goal, decision) or _nothing_to_assign(material, goal, found, options):
         return blocked(code, warnings)
     if Step.WRITE in decision.steps and found.seen and has_masked_secret(found.seen.policy.payload):
         warnings.append(SafeCode.RESTORE_NOT_UNDOABLE.value)
-    return described(decision, goal, found.seen, warnings, candidates=found.candidates)
+    if not _may_stand(material, found, decision):
+        decision = replace(decision, target_id=None)
+    shows_patch = options.assignments is not Assignments.ONLY
+    return described(decision, goal, found.seen, warnings, candidates=found.candidates, shows_patch=shows_patch)
 
 
 def described(
-    decision: Decision, goal: Desired, seen: Seen | None, warnings: Sequence[str] = (), *, candidates: int = 0
+    decision: Decision,
+    goal: Desired,
+    seen: Seen | None,
+    warnings: Sequence[str] = (),
+    *,
+    candidates: int = 0,
+    shows_patch: bool = True,
 ) -> PlanEntry:
     """Return the entry of a decision, with everything that its execution relies on and that people look at."""
-    operations = _patch(goal, seen, decision)
+    operations = _patch(goal, seen, decision) if shows_patch else []
     shown = _within_limit(operations)
     return PlanEntry(
         action=decision.action,
@@ -103,16 +123,46 @@ def described(
     )
 
 
-def _is_ambiguous(material: Material, found: Found) -> bool:
-    """Without the id nothing tells homonyms apart, be they in the tenant or in the backup."""
-    return found.candidates > 1 or found.is_claimed or (material.is_homonym and not found.by_id)
+def _warnings(material: Material, options: RestoreOptions) -> list[str]:
+    warnings = warnings_of(material.backup)
+    if options.assignments is Assignments.WITHOUT:
+        return [one for one in warnings if one != CaptureWarning.ASSIGNMENTS_MISSING.value]
+    return warnings
+
+
+def _unclear(material: Material, found: Found, options: RestoreOptions) -> SafeCode | None:
+    """Return why nobody can tell which object is meant. Without the id nothing tells homonyms apart.
+
+    They may be in the tenant or in the backup: two of the latter would make two copies of one name.
+    """
+    if material.is_copy:
+        return SafeCode.RESTORE_NAME_TAKEN if found.candidates or material.is_homonym else None
+    if material.target is not None:
+        return SafeCode.RESTORE_TARGET_MISSING if found.seen is None else None
+    is_of_another = found.seen is not None and found.seen.remote_id in options.targets.values()
+    is_homonym = material.is_homonym and not found.by_id
+    if found.candidates > 1 or found.is_claimed or is_of_another or is_homonym:
+        return SafeCode.RESTORE_AMBIGUOUS_TARGET
+    return None
+
+
+def _may_stand(material: Material, found: Found, decision: Decision) -> bool:
+    """Tell whether others may refer to an object that is left alone as it is.
+
+    A filter that only has the same name may let more people in than the one that was backed up.
+    """
+    if decision.action is not PlanAction.SKIP:
+        return True
+    return found.by_id or material.backup.policy_type != ASSIGNMENT_FILTER
 
 
 def _already_assigned(captured: list[Json], seen: Seen | None) -> bool:
     return captured == (seen.assignments if seen else [])
 
 
-def _decision(material: Material, goal: Desired, found: Found) -> Decision:
+def _decision(
+    material: Material, goal: Desired, found: Found, options: RestoreOptions, captured: Capture | None
+) -> Decision:
     matches = []
     if found.seen:
         seen = found.seen
@@ -124,6 +174,8 @@ def _decision(material: Material, goal: Desired, found: Found) -> Decision:
         may_write=policy_type(material.backup.policy_type).may_write,
         assignments=assignments,
         assigns_on_create=assignments != NO_ASSIGNMENTS,
+        options=options,
+        captured=captured,
     )
 
 
@@ -136,6 +188,17 @@ def obstacle(goal: Desired, decision: Decision) -> SafeCode | None:
     if has_masked_secret(goal.payload):
         return SafeCode.RESTORE_SECRET_UNAVAILABLE
     return None
+
+
+def _nothing_to_assign(material: Material, goal: Desired, found: Found, options: RestoreOptions) -> SafeCode | None:
+    """Return why assignments, where only they were asked for, cannot even be compared."""
+    is_assigned = policy_type(material.backup.policy_type).assigning is not None
+    if options.assignments is not Assignments.ONLY or not is_assigned or found.seen is None:
+        return None
+    if goal.captured is None:
+        return SafeCode.SNAPSHOT_MISSING
+    unsafe = goal.assignments is None and not _already_assigned(goal.captured, found.seen)
+    return SafeCode.RESTORE_MAPPING_UNSAFE if unsafe else None
 
 
 def _patch(goal: Desired, seen: Seen | None, decision: Decision) -> list[Json]:

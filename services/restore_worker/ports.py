@@ -7,7 +7,8 @@ from typing import Protocol
 from uuid import UUID
 
 from shared.engine.work import EngineTransaction
-from shared.persistence.restores import FoundationRow, PreviewFacts
+from shared.persistence.plans import PreviewFacts
+from shared.persistence.restores import FoundationRow
 from shared.persistence.snapshots import Snapshot
 from shared.ports import BackupItem, Lease, RunRecord
 
@@ -71,8 +72,20 @@ class RestoreRepository(Protocol):
         """Count the planned items that carry a warning."""
         ...
 
-    async def plan_hash(self, run_id: UUID) -> str:
-        """Hash what the plan would do, in order."""
+    async def check_counts(self, run_id: UUID) -> Mapping[str, int]:
+        """Count what was found about the planned items by severity."""
+        ...
+
+    async def last_capture(self, policy_type: str, remote_id: str) -> str | None:
+        """Return the hash of the snapshot of an object's latest capture; None when there is none."""
+        ...
+
+    async def record_evidence(self, lease: Lease, planner: str) -> None:
+        """Note with a preview's run what its plan is made from, before its items are listed."""
+        ...
+
+    async def plan_hash(self, run_id: UUID, *, basis_of: UUID | None = None, planner: str | None = None) -> str:
+        """Hash what the plan was made from (the run's own basis unless given) and what it would do, in order."""
         ...
 
     async def record_plan_hash(self, lease: Lease, plan_hash: str) -> None:

@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from shared.engine.worker import WorkerSettings
+from shared.runtime.settings import PreviewSettings
 
 # A quarter of a call: for what lies between the moment that an intent carries and the call itself, and between the end
 # of the call and the target's showing it. No policy type declares how late its target may be: where one is known to lag
@@ -12,7 +13,7 @@ from shared.engine.worker import WorkerSettings
 GRACE_OF_A_CALL = 1.25
 
 
-class RestoreWorkerSettings(WorkerSettings):
+class RestoreWorkerSettings(WorkerSettings, PreviewSettings):
     """Validated at start."""
 
     restore_intent_grace_seconds: float = Field(

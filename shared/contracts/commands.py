@@ -7,6 +7,15 @@ from uuid import UUID
 from pydantic import Field, model_validator
 
 from shared.contracts.base import Contract
+from shared.domain.restore_options import (
+    MAX_TARGETS,
+    SUFFIX_LIMIT,
+    TARGET_LIMIT,
+    Assignments,
+    Match,
+    RestoreOptions,
+    chosen,
+)
 from shared.domain.runs import Lane, RunType
 
 MAX_SELECTION = 100_000  # ids in one explicit selection
@@ -14,6 +23,9 @@ MAX_SELECTION = 100_000  # ids in one explicit selection
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,63}$")]
 PolicyTypeKey = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{0,63}$")]
+
+PlanHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+RemoteId = Annotated[str, Field(min_length=1, max_length=TARGET_LIMIT)]
 
 
 class Selector(Contract):
@@ -52,12 +64,42 @@ class Start(Contract):
         return self
 
 
+class RestoreChoices(Contract):
+    """What a preview plans with; its execution takes it over."""
+
+    match: Match = Field(
+        default=Match.OVERWRITE,
+        description="what becomes of live objects that backup items correspond to: `overwrite` them, leave them alone "
+        "and create what is gone (`create_only`), update those whose state was captured (`update_if_unchanged`), or "
+        "create a `copy` beside them (policies only)",
+    )
+    assignments: Assignments | None = Field(
+        default=None, description="`with` (default), `without` (default of a copy), or `only` these"
+    )
+    copy_suffix: str | None = Field(
+        default=None, min_length=1, max_length=SUFFIX_LIMIT, description="of a copy's name; ` (restored)` by default"
+    )
+    targets: dict[UUID, RemoteId] = Field(
+        default_factory=dict,
+        max_length=MAX_TARGETS,
+        description="backup item to the id of the live object that is meant; tells homonyms apart",
+    )
+
+    def options(self) -> RestoreOptions:
+        """Return the choices; raise `PermanentError(REQUEST_INVALID)` where they contradict each other."""
+        return chosen(self.match, self.assignments, self.copy_suffix, self.targets)
+
+
 class StartRestoreRun(Start):
     """Start a preview of a backup set (the default), or execute the plan of a finished preview."""
 
     is_dry_run: bool = True
     backup_set_id: UUID | None = Field(default=None, description="of a preview")
     preview_run_id: UUID | None = Field(default=None, description="of an execution: the preview to carry out")
+    options: RestoreChoices | None = Field(default=None, description="of a preview; its execution has none of its own")
+    plan_hash: PlanHash | None = Field(
+        default=None, description="of an execution: the plan that was looked at; refused when the preview has another"
+    )
 
 
 class StartBulkOperationRun(Start):

@@ -79,7 +79,7 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
         "The tenant is not as it was at the preview", "Make a new preview and look at it again."
     ),
     SafeCode.RESTORE_AMBIGUOUS_TARGET: ErrorText(
-        "Several objects may be meant", "Rename or remove the doubled objects, then make a new preview."
+        "Several objects may be meant", "Preview again with a target for the item: its entry lists the candidates."
     ),
     SafeCode.RESTORE_MAPPING_UNSAFE: ErrorText(
         "A reference leads nowhere for certain",
@@ -192,5 +192,22 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
     SafeCode.RESTORE_NOT_UNDOABLE: ErrorText(
         "The live object holds a secret that cannot be kept",
         "Note the secret down first: after the restore an undo could not write it again.",
+    ),
+    SafeCode.RESTORE_EXISTS_ALREADY: ErrorText(
+        "The object is there and was to be left alone", "Nothing; to have it changed, preview with match=overwrite."
+    ),
+    SafeCode.RESTORE_LIVE_NOT_CAPTURED: ErrorText(
+        "The object was changed after its last capture",
+        "Capture the policy so that the change is kept, then make a new preview.",
+    ),
+    SafeCode.RESTORE_NAME_TAKEN: ErrorText(
+        "The name of the copy is taken", "Choose another suffix, or rename the other object, then preview again."
+    ),
+    SafeCode.RESTORE_TARGET_MISSING: ErrorText(
+        "The tenant has no such object of this type",
+        "Name another target, or restore the object itself before its assignments.",
+    ),
+    SafeCode.RESTORE_PREVIEW_STALE: ErrorText(
+        "The preview cannot be relied on any more", "Make a new preview, look at it, and execute that one."
     ),
 }

@@ -89,6 +89,11 @@ class SafeCode(StrEnum):
     SERVICE_OVERLOADED = "service.overloaded"
     RESTORE_CHANGED_SINCE = "restore.changed_since"
     RESTORE_NOT_UNDOABLE = "restore.not_undoable"
+    RESTORE_EXISTS_ALREADY = "restore.exists_already"
+    RESTORE_LIVE_NOT_CAPTURED = "restore.live_not_captured"
+    RESTORE_NAME_TAKEN = "restore.name_taken"
+    RESTORE_TARGET_MISSING = "restore.target_missing"
+    RESTORE_PREVIEW_STALE = "restore.preview_stale"
 
     @property
     def family(self) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.domain.errors import SafeCode
+from shared.domain.restore_options import OVERWRITE, Assignments, Match, RestoreOptions
 
 
 class PlanAction(StrEnum):
@@ -54,6 +55,14 @@ class LiveMatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Capture:
+    """The state of a live object that is kept: fingerprints of its last capture."""
+
+    fingerprint: str
+    assignments: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The action for one item and, where nothing will be written, the safe code that says why."""
 
@@ -71,25 +80,51 @@ def decide(
     may_write: bool,
     assignments: str | None = None,
     assigns_on_create: bool = False,
+    options: RestoreOptions = OVERWRITE,
+    captured: Capture | None = None,
 ) -> Decision:
     """Decide one item: by id first, then by natural key, and never by guess.
 
-    `matches` holds the object with the backed-up id if it lives, or else every object with the same natural key. More
-    than one of the latter is ambiguous and blocks the item. `may_write` is False for types that are preview-only.
-    `assignments` is the fingerprint that the target's assignments shall have; None leaves them alone.
+    `matches` holds the object with the backed-up id if it lives, or else every object with the same natural key; of a
+    copy, every object that has its name. More than one is ambiguous and blocks the item. `may_write` is False for types
+    that are preview-only. `assignments` is the fingerprint that the target's assignments shall have; None leaves them
+    alone. `captured` is what is kept of the one match; only `update_if_unchanged` asks for it.
     """
     by_id = [match for match in matches if match.same_id]
     candidates = by_id or list(matches)
-    if len(candidates) > 1:
-        return Decision(PlanAction.BLOCKED, code=SafeCode.RESTORE_AMBIGUOUS_TARGET, candidates=len(candidates))
-    steps = _steps(backup_fingerprint, candidates, assignments, assigns_on_create=assigns_on_create)
+    is_copy = options.match is Match.COPY
+    if len(candidates) > (0 if is_copy else 1):
+        code = SafeCode.RESTORE_NAME_TAKEN if is_copy else SafeCode.RESTORE_AMBIGUOUS_TARGET
+        return Decision(PlanAction.BLOCKED, code=code, candidates=len(candidates))
+    if options.assignments is Assignments.ONLY and not candidates:
+        return Decision(PlanAction.SKIP, code=SafeCode.RESTORE_TARGET_MISSING)
+    wanted = None if options.assignments is Assignments.WITHOUT else assignments
+    steps = _steps(backup_fingerprint, candidates, wanted, assigns_on_create=assigns_on_create)
+    if options.assignments is Assignments.ONLY and options.match is not Match.CREATE_ONLY:
+        steps = tuple(step for step in steps if step is Step.ASSIGN)
     if not steps:
         return Decision(PlanAction.UNCHANGED, candidates[0].remote_id)
     if not may_write:
         return Decision(PlanAction.SKIP, code=SafeCode.RESTORE_PREVIEW_ONLY)
-    if candidates:
-        return Decision(PlanAction.UPDATE, candidates[0].remote_id, steps=steps)
-    return Decision(PlanAction.CREATE, steps=steps)
+    if not candidates:
+        return Decision(PlanAction.CREATE, steps=steps)
+    return _update(candidates[0], steps, options.match, captured)
+
+
+def _update(live: LiveMatch, steps: tuple[Step, ...], match: Match, captured: Capture | None) -> Decision:
+    if match is Match.CREATE_ONLY:
+        return Decision(PlanAction.SKIP, live.remote_id, SafeCode.RESTORE_EXISTS_ALREADY)
+    if match is Match.UPDATE_IF_UNCHANGED and not _is_kept(live, steps, captured):
+        return Decision(PlanAction.BLOCKED, code=SafeCode.RESTORE_LIVE_NOT_CAPTURED)
+    return Decision(PlanAction.UPDATE, live.remote_id, steps=steps)
+
+
+def _is_kept(live: LiveMatch, steps: tuple[Step, ...], captured: Capture | None) -> bool:
+    """Tell whether what the steps would overwrite was captured."""
+    if captured is None:
+        return False
+    payload = Step.WRITE not in steps or live.fingerprint == captured.fingerprint
+    return payload and (Step.ASSIGN not in steps or live.assignments == captured.assignments)
 
 
 def _steps(

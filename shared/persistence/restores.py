@@ -1,7 +1,5 @@
-"""What restores keep beside the ledger: where their items come from, what earlier phases made, and the plan's hash."""
+"""What restores keep beside the ledger: where their items come from, and what earlier phases made."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,7 +21,6 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
-    update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
 from sqlalchemy.dialects.postgresql import UUID as SqlUuid  # noqa: N811  the standard library has a UUID, too
@@ -32,36 +29,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared.domain.errors import SafeCode
 from shared.domain.items import ItemState, Outcome
 from shared.domain.plans import PlanAction
-from shared.domain.runs import RunStatus, RunType
-from shared.persistence.leases import fenced, held, holds
 from shared.persistence.ledger import SqlLedger
-from shared.persistence.run_rows import RUN_TABLES
+from shared.persistence.plans import SqlPlans
 from shared.persistence.tables import backup_items, restore_run_items, restore_runs
 from shared.ports import Lease, RunRecord
 
 _NOW = func.clock_timestamp()
 _BYTEWISE = "C"  # the same order on every server
 _OVER = ("refused", "answered")  # reasons that tell what became of an intent's call
-_HASHED_ROWS = 1000  # read from the server at a time
-_HASHED_FIELDS = (
-    "action",
-    "steps",
-    "target_id",
-    "live_fingerprint",
-    "live_assignments_fingerprint",
-    "backup_fingerprint",
-    "backup_assignments_fingerprint",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class PreviewFacts:
-    """What an execution has to know of the preview that it carries out."""
-
-    backup_set_id: UUID
-    is_dry_run: bool
-    status: RunStatus
-    plan_hash: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +51,12 @@ class FoundationRow:
     remote_id: str | None
 
 
-class SqlRestores:
-    """Reads and expansions of restore runs inside one tenant's transaction."""
+class SqlRestores(SqlPlans):
+    """Reads and expansions of restore runs inside one tenant's transaction, and their plans."""
 
     def __init__(self, connection: AsyncConnection, tenant_id: UUID, ledger: SqlLedger) -> None:
         """Work inside `connection`'s transaction."""
-        self._connection = connection
-        self._tenant_id = tenant_id
+        super().__init__(connection, tenant_id)
         self._ledger = ledger
 
     async def expand_preview(self, lease: Lease, run: RunRecord, phases: Mapping[str, int]) -> None:
@@ -120,15 +94,6 @@ class SqlRestores:
             .where(backup_items.c.backup_set_id == run.backup_set_id)
         )
         await self._ledger.expand_from(lease, statement)
-
-    async def preview_facts(self, preview_run_id: UUID) -> PreviewFacts | None:
-        """Return what an execution checks before it begins."""
-        runs = restore_runs.c
-        statement = select(runs.backup_set_id, runs.is_dry_run, runs.status, runs.plan_hash).where(
-            runs.tenant_id == self._tenant_id, runs.id == preview_run_id
-        )
-        row = (await self._connection.execute(statement)).first()
-        return PreviewFacts(row[0], row[1], RunStatus(row[2]), row[3]) if row else None
 
     async def foundations(self, run_id: UUID, *, before_phase: int) -> list[FoundationRow]:
         """Return the items of earlier phases: the map from backed-up ids to those of this tenant.
@@ -243,23 +208,6 @@ class SqlRestores:
         statement = select(func.count()).where(self._of(run_id), warnings > 0)
         return await self._connection.scalar(statement) or 0
 
-    async def plan_hash(self, run_id: UUID) -> str:
-        """Hash what the plan would do, in order. Rows are streamed: memory does not grow with the run."""
-        items = restore_run_items.c
-        fields = [items.plan[name].astext for name in _HASHED_FIELDS]
-        statement = select(items.item_id, *fields).where(self._of(run_id)).order_by(items.ordinal)
-        digest = hashlib.sha256()
-        async with self._connection.stream(statement.execution_options(yield_per=_HASHED_ROWS)) as rows:
-            async for row in rows:
-                digest.update(json.dumps([str(row[0]), *row[1:]]).encode() + b"\n")
-        return digest.hexdigest()
-
-    async def record_plan_hash(self, lease: Lease, plan_hash: str) -> None:
-        """Write the hash to the run's row; raise `LeaseLost` when the lease is not in force any more."""
-        statement = update(restore_runs).where(holds(RUN_TABLES[RunType.RESTORE])).values(plan_hash=plan_hash)
-        if (await self._connection.execute(statement, held(lease))).rowcount != 1:
-            raise fenced(lease)
-
     def _selected(self, run: RunRecord) -> ColumnElement[bool]:
         asked: Select[Any] = select(restore_runs.c.requested_items).where(
             restore_runs.c.tenant_id == self._tenant_id, restore_runs.c.id == run.id
@@ -269,6 +217,3 @@ class SqlRestores:
         chosen = or_(asked.scalar_subquery().is_(None), backup_items.c.id.in_(ids))
         types = (run.selector or {}).get("policy_types")
         return chosen if types is None else and_(chosen, backup_items.c.policy_type.in_(list(types)))
-
-    def _of(self, run_id: UUID) -> ColumnElement[bool]:
-        return and_(restore_run_items.c.tenant_id == self._tenant_id, restore_run_items.c.run_id == run_id)

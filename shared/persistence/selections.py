@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.domain.operations import Target
+from shared.front_door import SetFacts
 from shared.persistence.arrays import array_table, array_values
 from shared.persistence.tables import backup_items, backup_sets, policies
 
@@ -47,6 +48,12 @@ class SqlSelections:
             conditions.append(table.c.policy_type.in_(policy_types))
         return await self._exists(*conditions)
 
+    async def backup_set(self, backup_set_id: UUID) -> SetFacts | None:
+        """Return the name of a backup set and how many items it has now; None when it is not the tenant's."""
+        values = {"of_tenant": self._tenant_id, "of_set": backup_set_id}
+        row = (await self._connection.execute(_set_facts(), values)).first()
+        return SetFacts(row.name, row.items) if row else None
+
     async def _exists(self, *conditions: ColumnElement[Any]) -> bool:
         return bool(await self._connection.scalar(select(exists().where(*conditions))))
 
@@ -64,3 +71,17 @@ def _unknown(selects: Target) -> Select[Any]:
     table, conditions = _selectable(selects, bindparam("of_tenant"), bindparam("of_set"))
     known = exists().where(*conditions, table.c.id == given.c.id)
     return select(func.count()).select_from(given).where(~known)
+
+
+@cache
+def _set_facts() -> Select[Any]:
+    items, sets = backup_items.c, backup_sets.c
+    in_set = (
+        select(func.count())
+        .where(items.tenant_id == sets.tenant_id, items.backup_set_id == sets.id)
+        .correlate(backup_sets)
+        .scalar_subquery()
+    )
+    return select(sets.name, in_set.label("items")).where(
+        sets.tenant_id == bindparam("of_tenant"), sets.id == bindparam("of_set")
+    )

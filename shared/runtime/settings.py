@@ -1,5 +1,6 @@
 """What the settings of all services have in common: read from the environment, checked before anything starts."""
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -60,3 +61,16 @@ class ConsumerSettings(ServiceSettings):
     broker_start_limit: float = Field(
         default=300, gt=0, le=86400, description="how long a start waits for an absent broker before it gives up"
     )
+
+
+class PreviewSettings(ServiceSettings):
+    """How long a preview may be relied on: the same for who takes an execution and who carries it out."""
+
+    preview_max_age_hours: float = Field(
+        default=24, gt=0, le=8760, description="age at which a preview is stale and is not executed any more"
+    )
+
+    @property
+    def preview_age(self) -> timedelta:
+        """The same as a duration."""
+        return timedelta(hours=self.preview_max_age_hours)

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Table, insert, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.connectors.planner_version import planner_version
 from shared.contracts.commands import StartBulkOperationRun, StartRestoreRun
 from shared.domain.operations import Role
 from shared.domain.runs import Lane, RunType
@@ -139,6 +140,19 @@ class World:
         ]
         await self._insert(backup_items, items)
         return set_id, ids
+
+    async def finish_preview(self, run_id: UUID, plan_hash: str = "ab" * 32) -> None:
+        """End a preview as a worker would."""
+        ended = """
+            UPDATE restore_runs r SET status = 'succeeded', completed_at = clock_timestamp(), plan_hash = :hash,
+                preview = jsonb_build_object('plan_hash', cast(:hash AS text), 'actions', '{"update": 2}'::jsonb,
+                    'checks', '{"blocking": 0, "warning": 1, "safe": 1}'::jsonb),
+                metadata = metadata || jsonb_build_object('evidence', jsonb_build_object('planner',
+                    cast(:planner AS text), 'backup_items', (SELECT count(*) FROM backup_items i
+                    WHERE i.tenant_id = r.tenant_id AND i.backup_set_id = r.backup_set_id)))
+            WHERE id = :run
+        """
+        await self.change(ended, run=run_id, hash=plan_hash, planner=planner_version())
 
     async def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         """Query; or change, when there is something to return."""

@@ -9,12 +9,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from shared.connectors.planner_version import planner_version
 from shared.contracts.events import MAX_RECIPIENTS, EventKind
 from shared.domain.operations import Role, Target
 from shared.domain.runs import Counts, RunStatus, RunType, WaitReason
-from shared.front_door import Standing, Tenant
+from shared.front_door import SetFacts, Standing, Tenant
 from shared.ports import AuditEntry, Ending, NewRun, RunRecord, Seen
 from shared.runtime.ids import new_id
+
+A_HASH = "ab" * 32  # of every fake preview's plan
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,10 @@ class FakeSelections:
         types = self._selectable(selects, backup_set_id).values()
         return any(not policy_types or one in policy_types for one in types)
 
+    async def backup_set(self, backup_set_id: UUID) -> SetFacts | None:
+        items = self._sets.get(backup_set_id)
+        return None if items is None else SetFacts("Set", len(items))
+
     def _selectable(self, selects: Target, backup_set_id: UUID | None) -> Mapping[UUID, str]:
         if selects is Target.POLICY:
             return self._policies
@@ -259,4 +266,10 @@ class FakeUnitOfWork:
 
     def finish(self, run: RunRecord, status: RunStatus = RunStatus.SUCCEEDED) -> None:
         """End a run as a worker would."""
-        self.stored.runs[run.id] = replace(run, status=status, event_seq=run.event_seq + 2)
+        ended = replace(run, status=status, event_seq=run.event_seq + 2, finished_at=self.known.clock())
+        if run.operation == "restore.preview" and run.backup_set_id:
+            items = self.known.backup_sets[run.tenant_id][run.backup_set_id]
+            evidence = {"planner": planner_version(), "backup_items": len(items)}
+            summary = {"plan_hash": A_HASH, "actions": {"update": 2}, "checks": {"warning": 1, "safe": 1}}
+            ended = replace(ended, metadata={**run.metadata, "evidence": evidence}, preview=summary)
+        self.stored.runs[run.id] = ended

@@ -17,6 +17,7 @@ from shared.connectors.policy_types import POLICY_TYPES
 from shared.connectors.port import Json
 from shared.contracts.work import WakeUp
 from shared.domain.backups import CaptureWarning, Quality
+from shared.domain.restore_options import RestoreOptions
 from shared.domain.retry import RetryPolicy
 from shared.domain.runs import Lane, RunType
 from shared.engine.engine import Engine
@@ -61,6 +62,7 @@ class RestoreLab:
     tenant_id: UUID
     connectors: FakeConnectors = field(init=False)
     grace: timedelta = timedelta()
+    planner: str = ""  # the version of the code that works, where it is not this one
 
     def __post_init__(self) -> None:
         self.connectors = FakeConnectors(self.tenant)
@@ -102,6 +104,18 @@ class RestoreLab:
         )
         return snapshot, item
 
+    async def capture(self) -> None:
+        """Capture everything as it is now, and remember it as each policy's latest capture."""
+        async with self.lab.uow.begin(self.tenant_id) as tx:
+            known = await self._inventory(tx, self.tenant)
+            captured = [(key, self._captured(known, key, one)) for key, one in self.tenant.objects.items()]
+            await tx.snapshots.put_many([snapshot for _, (snapshot, _) in captured])
+            await tx.policies.captured({known[key]: snapshot.sha256 for key, (snapshot, _) in captured})
+
+    async def preview_with(self, set_id: UUID, options: RestoreOptions, **values: Any) -> RunRecord:
+        """Run a preview with these choices to its end."""
+        return await self.preview(set_id, metadata={"options": options.as_json()}, **values)
+
     async def preview(self, set_id: UUID, **values: Any) -> RunRecord:
         """Run a preview to its end."""
         return await self.finished(await self._add_run("restore.preview", set_id, **values))
@@ -118,7 +132,14 @@ class RestoreLab:
 
     async def start(self, preview: RunRecord, **values: Any) -> RunRecord:
         """Queue an execution."""
-        fields = {"writes": True, "preview_run_id": preview.id, "undo_of": preview.undo_of, **values}
+        chosen = {"options": preview.metadata["options"]} if "options" in preview.metadata else {}
+        fields = {
+            "writes": True,
+            "preview_run_id": preview.id,
+            "undo_of": preview.undo_of,
+            "metadata": chosen,
+            **values,
+        }
         set_id = fields.pop("backup_set_id", preview.backup_set_id)
         return await self._add_run("restore.execute", set_id, **fields)
 
@@ -139,7 +160,7 @@ class RestoreLab:
         engine = Engine(
             self.lab.uow,
             self.lab.keeper,
-            restore_works(self.lab.uow, self.connectors, intent_grace=self.grace),
+            restore_works(self.lab.uow, self.connectors, intent_grace=self.grace, planner=self.planner),
             EngineSettings(owner=f"w:{uuid4().hex[:6]}", retry=AT_ONCE, **settings),
         )
         wake_up = WakeUp(tenant_id=run.tenant_id, run_type=run.run_type, run_id=run.id, lane=run.lane)

@@ -1,5 +1,6 @@
 """Reading runs, their items, previews and archives."""
 
+from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -9,12 +10,14 @@ from fastapi.responses import StreamingResponse
 from services.dispatcher import cursors
 from services.dispatcher.access import BEARER, Member, Room, SignedInRoute, TheMember, TheRoom
 from services.dispatcher.archives import content_disposition, open_archive
+from services.dispatcher.evidence import judged
 from services.dispatcher.ports import ReadTransaction
 from services.dispatcher.preview_views import PreviewView
 from services.dispatcher.problems import responses
 from services.dispatcher.routes.paging import Cursor, Limit, cut
 from services.dispatcher.views import PATHS, Page, RunItemView, RunView
 from shared.domain.errors import NotFoundError, SafeCode
+from shared.domain.freshness import Judgement
 from shared.domain.items import ItemState, Outcome
 from shared.domain.runs import RunStatus, RunType
 from shared.front_door import ItemFilter, RunFilter, RunItem
@@ -111,8 +114,9 @@ async def get_preview(
             raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
         rows = await tx.run_lists.items(RunType.RESTORE, run, ItemFilter(), after=after, limit=limit + 1)
         actions = await tx.run_lists.plan_actions(run)
+        judgement = await _judged(tx, record, room.preview_age)
     page, following = cut(rows, limit, lambda item: cursors.encode(f"preview:{run}", item.ordinal))
-    return PreviewView.of(record, actions, page, following)
+    return PreviewView.of(record, actions, page, following, judgement)
 
 
 @router.get(
@@ -138,7 +142,18 @@ async def download_archive(run: UUID, member: TheMember, room: TheRoom) -> Strea
 
 async def _get(run_type: RunType, run_id: UUID, member: Member, room: Room) -> RunView:
     async with room.uow.begin(member.tenant_id) as tx:
-        return RunView.of(await _found(tx, run_type, run_id), await tx.dead_messages.of_run(run_type, run_id))
+        run = await _found(tx, run_type, run_id)
+        dead = await tx.dead_messages.of_run(run_type, run_id)
+        return RunView.of(run, dead, await _judged(tx, run, room.preview_age))
+
+
+async def _judged(tx: ReadTransaction, run: RunRecord, max_age: timedelta) -> Judgement | None:
+    """Judge a preview that succeeded; of any other run there is nothing to judge."""
+    if run.run_type is not RunType.RESTORE or run.writes or run.status is not RunStatus.SUCCEEDED:
+        return None
+    standing = await tx.tenants.standing_of(None)
+    backup_set = await tx.selections.backup_set(run.backup_set_id) if run.backup_set_id else None
+    return judged(run, backup_set, standing.now, max_age) if standing and backup_set else None
 
 
 async def _items(

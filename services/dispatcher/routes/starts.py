@@ -179,7 +179,7 @@ async def _retry(command: RetryFailed, source: Source, room: Room, response: Res
 
 async def _start(command: Start, source: Source, room: Room, response: Response) -> RunView:
     try:
-        started = await start_run(command, source=source, uow=room.uow)
+        started = await start_run(command, source=source, uow=room.uow, preview_age=room.preview_age)
     except ReinstateError as error:
         await _note(command, error, source, room)
         raise

@@ -11,6 +11,8 @@ from shared.domain.operations import Role
 from tests.support.builders import Person, World
 
 SYNC = {"resource": "policy", "action": "sync"}
+PREVIEW = {"backup_set_id": "0198c0de-0000-7000-8000-0000000000b1"}
+EXECUTION = {"is_dry_run": False, "preview_run_id": "0198c0de-0000-7000-8000-0000000000c1"}
 MEBIBYTE = 1024 * 1024
 
 
@@ -63,7 +65,7 @@ async def test_a_preview_and_its_execution_go_from_201_to_201(
     preview = await http.post(f"{tenant}/restore-runs", json=body, headers=manager.headers)
     execution = {"is_dry_run": False, "preview_run_id": preview.json()["id"]}
     early = await http.post(f"{tenant}/restore-runs", json=execution, headers=manager.headers)
-    await world.change("UPDATE restore_runs SET status = 'succeeded', completed_at = now()")
+    await world.finish_preview(UUID(preview.json()["id"]))
     started = await http.post(f"{tenant}/restore-runs", json=execution, headers=manager.headers)
 
     assert (preview.json()["is_dry_run"], preview.json()["counts"]["total"]) == (True, 3)
@@ -135,6 +137,27 @@ BAD_BODIES: list[tuple[str, str | dict[str, Any], int, str, str | None]] = [
     ("restore-runs", {"backup_set_id": "canary"}, 422, "request.invalid", "body.backup_set_id"),
     ("restore-runs", {"backup_set_id": str(uuid4())}, 404, "scope.tenant_mismatch", None),
     ("restore-runs", {"is_dry_run": False}, 422, "restore.preview_required", "preview_run_id"),
+    ("restore-runs", {**PREVIEW, "plan_hash": "ab" * 32}, 422, "request.invalid", "plan_hash"),
+    ("restore-runs", {**EXECUTION, "plan_hash": "canary"}, 422, "request.invalid", "body.plan_hash"),
+    ("restore-runs", {**EXECUTION, "plan_hash": "AB" * 32}, 422, "request.invalid", "body.plan_hash"),
+    ("restore-runs", {**EXECUTION, "options": {}}, 422, "request.invalid", "options"),
+    ("restore-runs", {**PREVIEW, "options": {"match": "guess"}}, 422, "request.invalid", "body.options.match"),
+    ("restore-runs", {**PREVIEW, "options": {"surprise": 1}}, 422, "request.invalid", "body.options.surprise"),
+    ("restore-runs", {**PREVIEW, "options": {"copy_suffix": "x"}}, 422, "request.invalid", "options.copy_suffix"),
+    (
+        "restore-runs",
+        {**PREVIEW, "options": {"match": "copy", "assignments": "only"}},
+        422,
+        "request.invalid",
+        "options.assignments",
+    ),
+    (
+        "restore-runs",
+        {**PREVIEW, "options": {"targets": {str(uuid4()): "x", str(uuid4()): "x"}}},
+        422,
+        "request.invalid",
+        "options.targets",
+    ),
 ]
 
 

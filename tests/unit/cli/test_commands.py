@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[3]
 BULK = f"/v1/tenants/{TENANT}/bulk-operation-runs"
 RESTORES = f"/v1/tenants/{TENANT}/restore-runs"
 SET = "0198c0de-0000-7000-8000-0000000000b1"
+HASH = "ab" * 32
 HEAVY = {"sqlalchemy", "asyncpg", "aio_pika", "faststream", "httpx", "pydantic", "fastapi", "alembic", "uvicorn"}
 
 
@@ -36,7 +37,11 @@ def a_preview(**changes: Any) -> tuple[int, dict[str, Any]]:
     }
     blocked = entry | {"ordinal": 1, "label": "Kiosk", "action": "blocked", "patch": [], "patch_operations": 0}
     blocked |= {"error": {"code": "restore.ambiguous_target", "title": "More than one", "context": {}}}
+    entry |= {"checks": [{"code": "type.high_risk", "severity": "warning"}]}
+    blocked |= {"checks": [{"code": "restore.ambiguous_target", "severity": "blocking"}]}
+    blocked |= {"choices": [{"id": "object-7", "name": "Kiosk", "last_modified": "2026-03-02T09:30:00Z"}]}
     plan = {"status": "succeeded", "actions": {"update": 1, "blocked": 1}, "items": [entry, blocked]}
+    plan |= {"plan_hash": HASH, "checks": {"blocking": 1, "warning": 1, "safe": 0}}
     return 200, plan | changes
 
 
@@ -121,6 +126,10 @@ def test_the_token_is_never_printed(api: FakeApi) -> None:
         ("backup", "start", "--policy-type", "x", "--policy", str(RUN)),
         ("notifications", "read"),
         ("restore", "execute", str(RUN), "--json"),
+        ("restore", "preview", SET, "--match", "guess"),
+        ("restore", "preview", SET, "--target", "no-id=x"),
+        ("restore", "preview", SET, "--target", SET),
+        ("restore", "preview", SET, "--target", f"{SET}=x", "--target", f"{SET.upper()}=y"),
         ("tenant", "add", "Contoso", "--directory-id", "d", "--setting", "client_secret=hunter2"),
         ("serve", "nothing"),
     ],
@@ -143,8 +152,26 @@ def test_a_preview_shows_every_action_and_with_diff_every_change(api: FakeApi) -
     assert "Disk [bold]encryption" in result.stdout
     assert "restore.ambiguous_target" in result.stdout
     assert '~ /description = "As agreed"' in result.stdout
-    assert f"reinstate restore execute {RUN}" in result.stderr
+    assert "type.high_risk" in result.stdout
+    assert f"--target {RUN}=object-7" in result.stdout
+    assert "checks: 1 blocking, 1 warning" in result.stdout
+    assert f"reinstate restore execute {RUN} --plan-hash {HASH}" in result.stderr
     assert api.bodies(f"POST {RESTORES}") == [{"is_dry_run": True, "backup_set_id": SET}]
+
+
+def test_choices_are_sent_as_they_were_made(api: FakeApi) -> None:
+    api.on(f"POST {RESTORES}", (201, a_restore()))
+    api.on(f"GET {RESTORES}/{RUN}/preview", a_preview())
+    copy = ("--match", "copy", "--assignments", "with", "--copy-suffix", " 2")
+
+    assert reinstate("restore", "preview", SET, *copy).exit_code == 0
+    assert reinstate("restore", "preview", SET, "--target", f"{SET}=a=b", "--target", f"{RUN}=c").exit_code == 0
+
+    sent = [body["options"] for body in api.bodies(f"POST {RESTORES}")]
+    assert sent == [
+        {"match": "copy", "assignments": "with", "copy_suffix": " 2"},
+        {"targets": {SET: "a=b", str(RUN): "c"}},
+    ]
 
 
 def test_an_execution_starts_after_the_tenants_name_was_typed(api: FakeApi) -> None:
@@ -153,7 +180,9 @@ def test_an_execution_starts_after_the_tenants_name_was_typed(api: FakeApi) -> N
     result = reinstate("restore", "execute", str(RUN), typed="Contoso\n")
 
     assert result.exit_code == 0
-    assert api.bodies(f"POST {RESTORES}") == [{"is_dry_run": False, "preview_run_id": str(RUN)}]
+    assert api.bodies(f"POST {RESTORES}") == [
+        {"is_dry_run": False, "preview_run_id": str(RUN), "plan_hash": HASH},
+    ]
 
 
 def test_an_execution_does_not_start_when_another_name_was_typed(api: FakeApi) -> None:
@@ -172,6 +201,18 @@ def test_yes_takes_the_place_of_the_name(api: FakeApi) -> None:
 
     assert result.exit_code == 0
     assert json.loads(result.stdout)["run"]["operation"] == "restore.execute"
+    assert api.bodies(f"POST {RESTORES}")[0]["plan_hash"] == HASH
+
+
+def test_the_hash_that_was_looked_at_is_sent_whatever_the_preview_says_now(api: FakeApi) -> None:
+    _allow_execution(api)
+    api.on(f"POST {RESTORES}", a_problem(409, "restore.plan_changed", "The tenant is not as it was"))
+
+    result = reinstate("restore", "execute", str(RUN), "--plan-hash", "cd" * 32, "--yes", "--json")
+
+    assert result.exit_code == 4
+    assert json.loads(result.stdout)["error"]["code"] == "restore.plan_changed"
+    assert api.bodies(f"POST {RESTORES}")[0]["plan_hash"] == "cd" * 32
 
 
 def _allow_execution(api: FakeApi) -> None:

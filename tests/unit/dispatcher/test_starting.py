@@ -1,6 +1,7 @@
 """The rules of a start, whichever door it came through."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -8,13 +9,15 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.dispatcher.handlers import Door, Source, Started, start_run
-from shared.contracts.commands import Selector, Start, StartRestoreRun
+from shared.connectors.planner_version import planner_version
+from shared.contracts.commands import RestoreChoices, Selector, Start, StartRestoreRun
 from shared.contracts.events import EventKind
 from shared.domain.errors import ConflictError, ReinstateError, SafeCode
 from shared.domain.operations import Role
+from shared.domain.restore_options import Assignments, Match
 from shared.domain.runs import Lane, RunStatus, RunType
 from tests.support.builders import a_preview, a_sync
-from tests.support.fakes import FakeUnitOfWork, Sent
+from tests.support.fakes import A_HASH, FakeUnitOfWork, Sent
 
 HTTP = Source(Door.HTTP, requester="Mara")
 EVERYTHING = Selector(all=True)
@@ -301,6 +304,126 @@ async def test_an_execution_of_another_backup_set_or_with_a_selection_is_refused
     wrong_set = an_execution(tenant_id, preview_id, backup_set_id=other)
     selected = an_execution(tenant_id, preview_id, item_ids=tuple(items))
     assert [await refused(uow, command) for command in (wrong_set, selected)] == [SafeCode.REQUEST_INVALID] * 2
+
+
+async def test_previews_with_other_choices_are_other_runs_and_the_same_choices_join(
+    uow: FakeUnitOfWork, tenant_id: UUID
+) -> None:
+    set_id, items = uow.add_backup_set(tenant_id)
+
+    async def preview(**choices: Any) -> UUID:
+        options = RestoreChoices(**choices)
+        return (await start(uow, a_preview(tenant_id, set_id, options=options))).run.id
+
+    by_default = (await start(uow, a_preview(tenant_id, set_id))).run.id
+    different = [
+        await preview(match=Match.CREATE_ONLY),
+        await preview(match=Match.COPY),
+        await preview(match=Match.COPY, copy_suffix=" 2"),
+        await preview(assignments=Assignments.WITHOUT),
+        await preview(targets={items[0]: "x"}),
+        await preview(targets={items[0]: "y"}),
+    ]
+
+    assert len({by_default, *different}) == 7
+    assert await preview() == await preview(assignments=Assignments.WITH) == by_default
+    assert await preview(match=Match.COPY, assignments=Assignments.WITHOUT) == different[1]
+
+
+async def test_an_execution_takes_over_choices_and_hash_of_its_preview_and_keeps_what_was_known(
+    uow: FakeUnitOfWork, tenant_id: UUID
+) -> None:
+    manager = uow.add_member(tenant_id)
+    set_id, _ = uow.add_backup_set(tenant_id)
+    options = RestoreChoices(match=Match.CREATE_ONLY)
+    preview = (await start(uow, a_preview(tenant_id, set_id, options=options))).run
+    uow.finish(preview)
+
+    command = an_execution(tenant_id, preview.id, plan_hash=A_HASH, initiator_id=manager, requested_by="Mara")
+    run = (await start(uow, command)).run
+
+    assert run.metadata["options"] == {"match": "create_only", "assignments": "with"}
+    assert run.metadata["plan_hash"] == A_HASH
+    ended = uow.stored.runs[preview.id].finished_at
+    assert ended is not None
+    assert run.metadata["safety"] == {
+        "preview_run_id": str(preview.id),
+        "previewed_at": ended.isoformat(),
+        "plan_hash": A_HASH,
+        "planner": planner_version(),
+        "actions": {"update": 2},
+        "checks": {"warning": 1, "safe": 1},
+        "backup_set": {"id": str(set_id), "name": "Set", "items": 3},
+        "acknowledged_by": {"id": str(manager), "name": "Mara"},
+    }
+
+
+async def test_a_plan_that_was_not_looked_at_is_refused_and_without_a_hash_the_previews_binds(
+    uow: FakeUnitOfWork, tenant_id: UUID
+) -> None:
+    preview_id = await finished_preview(uow, tenant_id)
+
+    other = an_execution(tenant_id, preview_id, plan_hash="cd" * 32)
+    assert await refused(uow, other) is SafeCode.RESTORE_PLAN_CHANGED
+    assert (await start(uow, an_execution(tenant_id, preview_id))).run.metadata["plan_hash"] == A_HASH
+
+
+@pytest.mark.parametrize(("age", "is_taken"), [(timedelta(hours=23), True), (timedelta(hours=25), False)])
+async def test_a_preview_is_judged_at_the_time_when_the_execution_begins(
+    uow: FakeUnitOfWork, tenant_id: UUID, age: timedelta, *, is_taken: bool
+) -> None:
+    now = datetime.now(UTC)
+    waiting = an_execution(tenant_id, await finished_preview(uow, tenant_id), not_before=now + age)
+    at_once = an_execution(tenant_id, await finished_preview(uow, tenant_id))
+
+    if is_taken:
+        assert (await start(uow, waiting)).created
+    else:
+        assert await refused(uow, waiting) is SafeCode.RESTORE_PREVIEW_STALE
+    uow.known.clock = lambda: now + age
+    if is_taken:
+        assert (await start(uow, at_once)).created
+    else:
+        assert await refused(uow, at_once) is SafeCode.RESTORE_PREVIEW_STALE
+
+
+@pytest.mark.parametrize("change", ["items", "planner", "evidence"])
+async def test_a_preview_of_what_is_not_so_any_more_is_not_carried_out(
+    uow: FakeUnitOfWork, tenant_id: UUID, change: str
+) -> None:
+    preview_id = await finished_preview(uow, tenant_id)
+    preview = uow.stored.runs[preview_id]
+    if change == "items":
+        assert preview.backup_set_id is not None
+        uow.known.backup_sets[tenant_id][preview.backup_set_id][uuid4()] = "deviceConfiguration"
+    elif change == "planner":
+        evidence = {**preview.metadata["evidence"], "planner": "0-another"}
+        uow.stored.runs[preview_id] = replace(preview, metadata={"evidence": evidence})
+    else:
+        uow.stored.runs[preview_id] = replace(preview, metadata={})
+
+    assert await refused(uow, an_execution(tenant_id, preview_id)) is SafeCode.RESTORE_PREVIEW_STALE
+
+
+async def test_choices_belong_to_a_preview_and_its_hash_to_an_execution(uow: FakeUnitOfWork, tenant_id: UUID) -> None:
+    preview_id = await finished_preview(uow, tenant_id)
+    set_id, _ = uow.add_backup_set(tenant_id)
+
+    with_choices = an_execution(tenant_id, preview_id, options=RestoreChoices())
+    with_hash = a_preview(tenant_id, set_id, plan_hash=A_HASH)
+    assert [await refused(uow, one) for one in (with_choices, with_hash)] == [SafeCode.REQUEST_INVALID] * 2
+
+
+async def test_a_target_is_named_for_an_item_of_the_set_and_of_the_selection(
+    uow: FakeUnitOfWork, tenant_id: UUID
+) -> None:
+    set_id, items = uow.add_backup_set(tenant_id)
+    _, foreign = uow.add_backup_set(tenant_id)
+
+    elsewhere = a_preview(tenant_id, set_id, options=RestoreChoices(targets={foreign[0]: "x"}))
+    unselected = a_preview(tenant_id, set_id, item_ids=(items[0],), options=RestoreChoices(targets={items[1]: "x"}))
+    assert await refused(uow, elsewhere) is SafeCode.SELECTION_UNKNOWN_ITEMS
+    assert await refused(uow, unselected) is SafeCode.REQUEST_INVALID
 
 
 async def test_no_run_ever_gets_a_lane_or_type_that_its_operation_does_not_say(
