@@ -12,6 +12,7 @@ from fastapi.security import HTTPBearer
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import Authenticator, DispatcherUnitOfWork, NotificationReader, Principal
 from services.dispatcher.streams.hub import RunStreams
+from services.dispatcher.uploads import Uploads
 from shared.domain.errors import NotFoundError, PermanentError, SafeCode
 from shared.domain.operations import Role
 from shared.front_door import Directory
@@ -27,6 +28,7 @@ class Room:
     notifications: NotificationReader
     metrics: Metrics
     streams: RunStreams
+    uploads: Uploads
 
 
 @dataclass(frozen=True, slots=True)

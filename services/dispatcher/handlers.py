@@ -140,6 +140,7 @@ _RUN_WORDS = {
     "StartBulkOperationRun": "bulk_operation_run.start",
     "AbortRun": "run.abort",
     "RetryFailed": "run.retry",
+    "ImportBackupSet": "backup_set.import",
 }
 
 

@@ -87,6 +87,10 @@ class SafeCode(StrEnum):
     SERVICE_UNAVAILABLE = "service.unavailable"
     INTERNAL_UNEXPECTED = "internal.unexpected"
     SERVICE_OVERLOADED = "service.overloaded"
+    ARCHIVE_NOT_WHOLE = "archive.not_whole"
+    ARCHIVE_EXCEEDS_LIMITS = "archive.exceeds_limits"
+    ARCHIVE_HOLDS_NOTHING = "archive.holds_nothing"
+    FOLDER_NOT_EMPTY = "folder.not_empty"
 
     @property
     def family(self) -> str:

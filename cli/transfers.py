@@ -1,0 +1,48 @@
+"""Files that go to and come from a server: archives of backup sets."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from typing import IO
+
+import httpx
+
+from cli.refusals import failure_of, not_ours
+
+PIECE = 256 * 1024  # bytes of a file that are sent at a time
+SENT = httpx.Timeout(30.0, read=600.0)  # seconds; the answer comes once the file is verified and stored
+
+
+async def download(http: httpx.AsyncClient, path: str, file: IO[bytes]) -> str | None:
+    """Write what is at `path` into `file`; return its SHA-256, None when nothing is there.
+
+    Raises `httpx.HTTPError` when the transfer breaks off, `CliFailure` when something else comes than what was stored.
+    """
+    digest = hashlib.sha256()
+    async with http.stream("GET", path) as response:
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return None
+        if not response.is_success:
+            await response.aread()
+            raise failure_of(response)
+        async for piece in response.aiter_bytes():
+            digest.update(piece)
+            await asyncio.to_thread(file.write, piece)
+        stated = response.headers.get("ETag", "").strip('"')
+    if stated != digest.hexdigest():
+        raise not_ours("what came is not the archive that was stored")
+    return digest.hexdigest()
+
+
+async def upload_headers(file: IO[bytes]) -> dict[str, str]:
+    """Say how large the file is, and go to its beginning."""
+    size = await asyncio.to_thread(file.seek, 0, os.SEEK_END)
+    await asyncio.to_thread(file.seek, 0)
+    return {"Content-Type": "application/zip", "Content-Length": str(size)}
+
+
+async def pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
+    """Yield the file."""
+    while piece := await asyncio.to_thread(file.read, PIECE):
+        yield piece
