@@ -227,15 +227,7 @@ class Client:
 
     async def import_archive(self, tenant_id: UUID, file: IO[bytes], *, name: str | None = None) -> ImportedSet:
         """Make a backup set of the archive in `file`; the same one under the same name again gives the same set."""
-        response = await self._send(
-            "POST",
-            f"/v1/tenants/{tenant_id}/backup-sets/import",
-            params={"name": name} if name else {},
-            content=transfers.pieces(file),
-            headers=await transfers.upload_headers(file),
-            timeout=transfers.SENT,
-        )
-        return ImportedSet.model_validate({**_json(response), "created": response.status_code == httpx.codes.CREATED})
+        return await transfers.upload(self._send, f"/v1/tenants/{tenant_id}/backup-sets/import", file, name)
 
     async def tenant_name(self, tenant_id: UUID) -> str:
         """Return the tenant's name; its id where the server does not tell names."""

@@ -94,11 +94,14 @@ def check_whole(path: Path) -> ArchiveReport:
 
 def put(archive: Path, output: Path, chosen: Format) -> None:
     """Write a verified archive to where it is wanted, in the layout that is wanted."""
-    if chosen is Format.ARCHIVE:
+    try:
+        if chosen is not Format.ARCHIVE:
+            unpack(archive, output, Layout(chosen.value))
+            return
         with archive.open("rb") as source, output.open("xb") as target:
             shutil.copyfileobj(source, target)
-        return
-    unpack(archive, output, Layout(chosen.value))
+    except OSError as error:
+        raise usage(f"{output} cannot be written: {error.strerror}", code="cli.output_unwritable") from None
 
 
 @contextmanager

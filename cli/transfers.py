@@ -3,11 +3,12 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import IO
 
 import httpx
 
+from cli.models import ImportedSet
 from cli.refusals import failure_of, not_ours
 
 PIECE = 256 * 1024  # bytes of a file that are sent at a time
@@ -35,14 +36,26 @@ async def download(http: httpx.AsyncClient, path: str, file: IO[bytes]) -> str |
     return digest.hexdigest()
 
 
-async def upload_headers(file: IO[bytes]) -> dict[str, str]:
-    """Say how large the file is, and go to its beginning."""
+async def upload(
+    send: Callable[..., Awaitable[httpx.Response]], path: str, file: IO[bytes], name: str | None
+) -> ImportedSet:
+    """Send an archive from its beginning through `send`, which raises what a call raises."""
     size = await asyncio.to_thread(file.seek, 0, os.SEEK_END)
     await asyncio.to_thread(file.seek, 0)
-    return {"Content-Type": "application/zip", "Content-Length": str(size)}
+    response = await send(
+        "POST",
+        path,
+        params={"name": name} if name else {},
+        content=_pieces(file),
+        headers={"Content-Type": "application/zip", "Content-Length": str(size)},
+        timeout=SENT,
+    )
+    try:
+        return ImportedSet.model_validate({**response.json(), "created": response.status_code == httpx.codes.CREATED})
+    except (ValueError, TypeError):
+        raise not_ours("the answer is not what an import is answered with") from None
 
 
-async def pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
-    """Yield the file."""
+async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
     while piece := await asyncio.to_thread(file.read, PIECE):
         yield piece

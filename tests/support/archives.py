@@ -8,12 +8,27 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared.connectors.folder.references import FILTER_ID
+from shared.connectors.policy_types.model import PolicyType
 from shared.domain.archive_writer import ArchiveWriter, Source, Subject
 from shared.domain.archives import MANIFEST_NAME
 
 PLENTY = 1024 * 1024 * 1024  # bytes
 SCRIPT = {"displayName": "Clock", "scriptContent": "VVRD", "fileName": "clock.ps1"}
 EVERYBODY = {"target": {"@odata.type": "#microsoft.graph.allDevicesAssignmentTarget"}}
+
+FAMILIES = {"endpointSecurityPolicy": "endpointSecurityAntivirus", "securityBaselinePolicy": "baseline"}
+GROUP = "0a1b2c3d-0000-4000-8000-00000000000a"
+FILTER = "0a1b2c3d-0000-4000-8000-00000000000f"
+TO_GROUP = {
+    "id": "1",
+    "target": {
+        "@odata.type": "#microsoft.graph.groupAssignmentTarget",
+        "groupId": GROUP,
+        FILTER_ID: FILTER,
+        "deviceAndAppManagementAssignmentFilterType": "include",
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +43,24 @@ class File:
     @property
     def where(self) -> str:
         return self.path or f"{self.policy_type}/{self.remote_id}.json"
+
+
+def an_object(one: PolicyType, name: str, remote_id: str) -> dict[str, Any]:
+    """Return an object as Graph answers with it: no type unless its collection has several."""
+    payload: dict[str, Any] = {"id": remote_id, one.name_field: name, "version": 3, "description": "What it is for"}
+    payload |= {sub.key: [] for sub in one.sub_collections}
+    if one.polymorphic:
+        payload["@odata.type"] = f"#microsoft.graph.{one.odata_types[0]}"
+    if one.key in FAMILIES:
+        payload["templateReference"] = {"templateFamily": FAMILIES[one.key], "templateId": "t"}
+    if one.assigning:
+        payload["assignments"] = [TO_GROUP]
+    return payload
+
+
+def a_file(one: PolicyType, number: int = 1, name: str = "Größe: 1/2") -> File:
+    remote_id = f"0a1b2c3d-0000-4000-8000-{number:012x}" if one.key != "roleScopeTag" else str(number)
+    return File(remote_id, one.key, an_object(one, name, remote_id))
 
 
 def an_archive(

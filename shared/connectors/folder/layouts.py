@@ -80,9 +80,7 @@ def recognised_layout(root: Path) -> Layout | None:
 
 
 def _names(root: Path) -> Iterator[str]:
-    """Yield the names of folders, the given one's included: somebody may name the folder of one type."""
     for folder, folders, _ in os.walk(root):
-        here = Path(folder)
-        yield here.resolve().name if here == root else here.name
-        if len(here.relative_to(root).parts) >= _DEPTH:
+        yield from folders
+        if len(Path(folder).relative_to(root).parts) >= _DEPTH:
             folders.clear()

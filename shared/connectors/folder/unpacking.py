@@ -1,11 +1,13 @@
 """From a verified archive to a folder as an exporting tool lays it out."""
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from shared.connectors.folder.files import parse_object
 from shared.connectors.folder.layouts import Layout, folder_of
 from shared.connectors.folder.migration_table import MIGRATION_TABLE, table_of
 from shared.connectors.folder.references import with_names
@@ -45,8 +47,8 @@ class _Names:
 def unpack(archive_path: Path, folder: Path, layout: Layout) -> int:
     """Write the objects of an archive into a new or empty folder; return how many. Blocks on the disk.
 
-    The archive must have been verified. Nothing is written outside of the folder, and nothing in it is replaced: raises
-    `PermanentError(FOLDER_NOT_EMPTY)`.
+    The archive must have been verified. Nothing is written outside of the folder, and nothing in it is replaced. Raises
+    `PermanentError`: `FOLDER_NOT_EMPTY`, and `FOLDER_NOT_JSON` or `FOLDER_NOT_A_POLICY` for a file that no export made.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PermanentError(SafeCode.FOLDER_NOT_EMPTY)
@@ -68,7 +70,7 @@ def unpack(archive_path: Path, folder: Path, layout: Layout) -> int:
 
 def _objects(archive: zipfile.ZipFile, manifest: Manifest) -> Iterator[_Object]:
     for file in manifest.files:
-        content = json.loads(archive.read(file.path))
+        content = parse_object(archive.read(file.path))
         assignments = content.pop("assignments", None)
         yield _Object(file, POLICY_TYPES.get(file.policy_type), content, assignments)
 
@@ -142,7 +144,8 @@ def _is_guid_like(remote_id: str) -> bool:
 
 def _free(wanted: PurePosixPath, remote_id: str, taken: set[str]) -> str:
     """Return a path that no other file has, whatever the case of its letters; homonyms get their id, then a number."""
-    choices = [f"{wanted}.json", f"{wanted}_{safe_file_name(remote_id)}.json"]
+    own = remote_id if _is_guid_like(remote_id) else hashlib.sha256(remote_id.encode()).hexdigest()[:8]
+    choices = [f"{wanted}.json", f"{wanted}_{own}.json"]
     number = 2
     while (chosen := choices.pop(0)).casefold() in taken:
         if not choices:
