@@ -3,15 +3,27 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 from urllib.parse import quote
 from uuid import UUID
 
 import httpx
 from httpx_sse import SSEError, aconnect_sse
 
+from cli import transfers
 from cli.console import CliFailure, ExitCode, unreachable
-from cli.models import BackupSet, Notification, NotificationPage, Pause, Preview, Run, RunItem, RunPage, StartedRun
+from cli.models import (
+    BackupSet,
+    ImportedSet,
+    Notification,
+    NotificationPage,
+    Pause,
+    Preview,
+    Run,
+    RunItem,
+    RunPage,
+    StartedRun,
+)
 from cli.refusals import RequestRefused, failure_of, not_ours
 from shared.contracts.events import RunEvent
 from shared.domain.runs import RunStatus, RunType
@@ -220,6 +232,17 @@ class Client:
         """Yield the tenant's backup sets, newest first."""
         async for raw in self._pages(f"/v1/tenants/{tenant_id}/backup-sets", {}):
             yield BackupSet.model_validate(raw)
+
+    async def download_archive(self, run: Run, file: IO[bytes]) -> str | None:
+        """Write the archive of an export that is over into `file`; return its SHA-256, None when it made none."""
+        try:
+            return await transfers.download(self._http, f"{_path(run)}/archive", file)
+        except httpx.HTTPError:
+            raise self._unreachable() from None
+
+    async def import_archive(self, tenant_id: UUID, file: IO[bytes], *, name: str | None = None) -> ImportedSet:
+        """Make a backup set of the archive in `file`; the same one under the same name again gives the same set."""
+        return await transfers.upload(self._send, f"/v1/tenants/{tenant_id}/backup-sets/import", file, name)
 
     async def tenant_name(self, tenant_id: UUID) -> str:
         """Return the tenant's name; its id where the server does not tell names."""

@@ -7,6 +7,7 @@ from cli.commands import (
     database,
     dead,
     demo,
+    moving,
     notifications,
     pauses,
     restore,
@@ -31,6 +32,9 @@ app = typer.Typer(
     epilog=EXIT_CODES,
     pretty_exceptions_enable=False,  # a trace that shows local variables would show tokens
 )
+backup.app.command("verify")(moving.verify)
+backup.app.command("export")(moving.export)
+backup.app.command("import")(moving.import_set)
 app.add_typer(backup.app, name="backup")
 app.add_typer(restore.app, name="restore")
 app.add_typer(runs.app, name="runs")

@@ -137,12 +137,29 @@ class Preview(Answer):
 
 
 class BackupSet(Answer):
-    """A point-in-time group of backup items; its id is the id of the run that made it."""
+    """A point-in-time group of backup items; its id is the id of the run that made it, if it was not imported."""
 
     id: UUID
     name: str
     created_at: datetime
     items: int = 0
+
+
+class LeftOut(Answer):
+    """A file of an archive that was not imported."""
+
+    path: str
+    code: str
+    title: str = ""
+
+
+class ImportedSet(Answer):
+    """What an import made; `created` is False when the same import had made it before."""
+
+    backup_set: BackupSet
+    imported: int
+    left_out: tuple[LeftOut, ...] = ()
+    created: bool
 
 
 class Pause(Answer):

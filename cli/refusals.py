@@ -53,6 +53,10 @@ _NEXT_STEPS = {
     "restore.preview_stale": "make a new preview with `reinstate restore preview`, and execute that one",
     "selection.empty": "select something, or refresh the inventory with `reinstate backup start`",
     "operation.unknown": "docs/reference/openapi.json lists the operations, such as restore.execute",
+    "archive.not_whole": "see what differs: reinstate backup verify",
+    "archive.exceeds_limits": "export fewer policies at a time, and import each archive",
+    "archive.holds_nothing": "see which types are supported: docs/reference/policy-types.md",
+    "request.too_large": "send less; DISPATCHER_MAX_IMPORT limits an archive",
     "run.still_active": "wait for its end: reinstate runs watch",
     "run.not_active": "the run is over: `reinstate runs show` tells how it ended",
 }

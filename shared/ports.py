@@ -419,7 +419,7 @@ class PolicyRecord:
 
 @dataclass(frozen=True, slots=True)
 class BackupSet:
-    """A point-in-time group of backup items; its id is the id of the run that made it."""
+    """A point-in-time group of backup items; its id is the id of the run that made it, if it was not imported."""
 
     id: UUID
     name: str
@@ -428,6 +428,8 @@ class BackupSet:
     completed_at: datetime | None = None
     items: int = 0
     degraded: int = 0  # items whose quality is not `full`
+    source_tenant: str | None = None  # of an imported set: the directory that its archive names; empty if none
+    archive_sha256: str | None = None  # of the file that it was imported from
 
 
 @dataclass(frozen=True, slots=True)

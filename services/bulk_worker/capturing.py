@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from shared.connectors.normalise import fingerprint, has_masked_secret, normalised
+from shared.connectors.completeness import judge
+from shared.connectors.normalise import fingerprint, normalised
 from shared.connectors.policy_types import PolicyType, policy_type
 from shared.connectors.port import RemotePolicy
 from shared.domain.backups import CaptureWarning, Quality
@@ -48,15 +49,5 @@ def capture(policy_id: UUID, remote: RemotePolicy) -> Capture:
 def assess(one: PolicyType, remote: RemotePolicy) -> tuple[Quality, tuple[CaptureWarning, ...]]:
     """Say how much of the object was captured: stored is not usable."""
     payload = remote.payload
-    held = {sub.key: payload.get(sub.key) for sub in one.sub_collections}
-    if not all(isinstance(entries, list) for entries in held.values()):
-        return Quality.METADATA_ONLY, (CaptureWarning.SETTINGS_MISSING,)
-    warnings = []
-    if has_masked_secret(payload):
-        warnings.append(CaptureWarning.MASKED_SECRET)
-    if one.assigning is not None and payload.get("isAssigned") is True and not remote.assignments:
-        warnings.append(CaptureWarning.ASSIGNMENTS_MISSING)
-    stated, settings = payload.get("settingCount"), held.get("settings")
-    if isinstance(stated, int) and isinstance(settings, list) and len(settings) < stated:
-        warnings.append(CaptureWarning.SETTINGS_INCOMPLETE)
-    return (Quality.DEGRADED if warnings else Quality.FULL), tuple(warnings)
+    unassigned = one.assigning is not None and payload.get("isAssigned") is True and not remote.assignments
+    return judge(one, payload, assignments_known=not unassigned)

@@ -13,6 +13,7 @@ from fastapi.security import HTTPBearer
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import Authenticator, DispatcherUnitOfWork, NotificationReader, Principal
 from services.dispatcher.streams.hub import RunStreams
+from services.dispatcher.uploads import Uploads
 from shared.domain.errors import NotFoundError, PermanentError, SafeCode
 from shared.domain.freshness import PREVIEW_AGE
 from shared.domain.operations import Role
@@ -29,6 +30,7 @@ class Room:
     notifications: NotificationReader
     metrics: Metrics
     streams: RunStreams
+    uploads: Uploads
     preview_age: timedelta = PREVIEW_AGE  # an older preview is not executed
 
 

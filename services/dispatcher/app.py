@@ -15,7 +15,8 @@ from services.dispatcher.middleware import BodyLimit, Measured, RequestLimit
 from services.dispatcher.openapi import document
 from services.dispatcher.routes import ROUTERS
 from services.dispatcher.routes.health import router as health
-from services.dispatcher.settings import MAX_BODY, MAX_REQUESTS, DispatcherSettings
+from services.dispatcher.routes.imports import IMPORT_PATH
+from services.dispatcher.settings import MAX_BODY, MAX_IMPORT, MAX_REQUESTS, DispatcherSettings
 from shared.contracts.names import ServiceName
 from shared.runtime import logging
 from shared.runtime.failpoints import arm_from_environment
@@ -34,13 +35,18 @@ def create_app(settings: DispatcherSettings | None = None) -> FastAPI:
             app.state.machinery = machinery
             app.state.room = machinery.room
             app.state.max_body = chosen.dispatcher_max_body
+            app.state.max_import = chosen.dispatcher_max_import
             app.state.max_requests = chosen.dispatcher_requests_at_once
             yield
 
     app = FastAPI(title="Reinstate", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.max_body = MAX_BODY
+    app.state.max_import = MAX_IMPORT
     app.state.max_requests = MAX_REQUESTS
-    app.add_middleware(BodyLimit, limit=lambda: int(app.state.max_body))
+    app.add_middleware(
+        BodyLimit,
+        limit=lambda path: int(app.state.max_import if path.endswith(IMPORT_PATH) else app.state.max_body),
+    )
     app.add_middleware(RequestLimit, limit=lambda: int(app.state.max_requests), metrics=metrics)
     app.add_middleware(Measured, metrics=metrics)
     problems.install(app)

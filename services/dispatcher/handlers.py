@@ -146,6 +146,7 @@ _RUN_WORDS = {
     "AbortRun": "run.abort",
     "RetryFailed": "run.retry",
     "UndoRestore": "restore_run.undo",
+    "ImportBackupSet": "backup_set.import",
 }
 
 

@@ -18,6 +18,7 @@ from services.dispatcher.settings import DispatcherSettings
 from services.dispatcher.streams.hub import RunStreams
 from services.dispatcher.subscribers import subscribe
 from services.dispatcher.sweeper import Sweeper
+from services.dispatcher.uploads import Uploads
 from shared.contracts.names import ServiceName
 from shared.domain.errors import TransientError
 from shared.messaging.dead_letters import DeadLetters
@@ -93,6 +94,7 @@ async def running(settings: DispatcherSettings, metrics: Metrics) -> AsyncIterat
             SqlInboxReader(engine),
             metrics,
             RunStreams(SqlRunChanges(engine), settings.streams, metrics),
+            Uploads(at_once=settings.dispatcher_imports_at_once, stalled_limit=settings.dispatcher_stalled_limit),
             settings.preview_age,
         ),
         maintenance,

@@ -30,8 +30,8 @@ class BodyLimit:
     Answers 413 with a problem; Starlette's own limit answers with plain text.
     """
 
-    def __init__(self, app: ASGIApp, *, limit: Callable[[], int]) -> None:
-        """Let bodies of up to `limit` bytes through; it is asked with every request."""
+    def __init__(self, app: ASGIApp, *, limit: Callable[[str], int]) -> None:
+        """Let bodies of up to `limit` bytes through; it is asked with every request's path."""
         self._app = app
         self._limit = limit
 
@@ -40,7 +40,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._limit()
+        limit = self._limit(scope["path"])
         if self._promised(scope) > limit:
             refusal = problem(scope["path"], SafeCode.REQUEST_TOO_LARGE, context={"limit": limit})
             refusal.headers["Connection"] = "close"  # nobody reads the rest

@@ -1,6 +1,6 @@
 """What the dispatcher's use cases need from outside."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,7 +19,8 @@ from shared.front_door import (
 from shared.persistence.archives import SqlArchives
 from shared.persistence.dead_messages import SqlDeadMessages
 from shared.persistence.maintenance import Bounds, Need
-from shared.ports import BackupItem, BackupSet, PolicyRecord, RunRecord, SlotLimits, Transaction
+from shared.persistence.snapshots import Snapshot
+from shared.ports import BackupItem, BackupSet, NewBackupItem, PolicyRecord, RunRecord, SlotLimits, Transaction
 
 
 class StartTransaction(Transaction, Protocol):
@@ -110,6 +111,58 @@ class BackupLists(Protocol):
         ...
 
 
+class BackupStore(BackupLists, Protocol):
+    """Backup sets that come from elsewhere."""
+
+    async def imported(self, *, name: str, archive_sha256: str) -> BackupSet | None:
+        """Return the set that was made of this archive under this name."""
+        ...
+
+    async def create_imported(
+        self, set_id: UUID, *, name: str, created_by: str, source_tenant: str, archive_sha256: str
+    ) -> UUID:
+        """Create an empty, uncompleted set, or find the one of the same archive and name; return its id."""
+        ...
+
+    async def add_items(self, set_id: UUID, items: Sequence[NewBackupItem]) -> int:
+        """Put objects into a set; one that is in it already stays as it is."""
+        ...
+
+    async def complete(self, set_id: UUID) -> bool:
+        """Say that the set is whole; True the first time."""
+        ...
+
+
+class SnapshotStore(Protocol):
+    """Contents by hash."""
+
+    async def put_many(self, batch: Iterable[Snapshot]) -> frozenset[str]:
+        """Store what is not there yet."""
+        ...
+
+
+class ImportTransaction(StartTransaction, Protocol):
+    """A transaction that can also store a backup set that comes from elsewhere."""
+
+    @property
+    def backups(self) -> BackupStore:
+        """Backup sets and their items."""
+        ...
+
+    @property
+    def snapshots(self) -> SnapshotStore:
+        """Contents by hash."""
+        ...
+
+
+class ImportUnitOfWork(Protocol):
+    """Opens transactions for imports."""
+
+    def begin(self, tenant_id: UUID) -> AbstractAsyncContextManager[ImportTransaction]:
+        """Begin a transaction for one tenant."""
+        ...
+
+
 class PolicyLists(Protocol):
     """Pages of the inventory."""
 
@@ -128,17 +181,12 @@ class Turns(Protocol):
         ...
 
 
-class ReadTransaction(RetryTransaction, UndoTransaction, Protocol):
+class ReadTransaction(RetryTransaction, UndoTransaction, ImportTransaction, Protocol):
     """A transaction that can also list what there is."""
 
     @property
     def run_lists(self) -> RunListRepository:
         """Pages of runs and their items."""
-        ...
-
-    @property
-    def backups(self) -> BackupLists:
-        """Backup sets and their items."""
         ...
 
     @property

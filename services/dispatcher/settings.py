@@ -6,6 +6,7 @@ from services.dispatcher.streams.settings import StreamSettings
 from shared.runtime.settings import PreviewSettings
 
 MAX_BODY = 8 * 1024 * 1024  # bytes; an explicit selection of 100,000 ids is 3.9 MB
+MAX_IMPORT = 64 * 1024 * 1024  # bytes of an archive; a tenant with 2,000 policies makes about 3 MB
 MAX_REQUESTS = 128  # of which as many work as there are database connections; the others wait for one
 
 
@@ -17,6 +18,15 @@ class DispatcherSettings(PreviewSettings):
     )
     dispatcher_pool_size: int = Field(default=16, ge=2, le=100, description="database connections")
     dispatcher_max_body: int = Field(default=MAX_BODY, ge=1024, description="bytes of one request, at most")
+    dispatcher_max_import: int = Field(
+        default=MAX_IMPORT, ge=1024, description="bytes of an archive that is imported, at most"
+    )
+    dispatcher_imports_at_once: int = Field(
+        default=2,
+        ge=1,
+        le=100,
+        description="archives taken in at a time; one more is answered 503 with Retry-After, and nothing is stored",
+    )
     dispatcher_requests_at_once: int = Field(
         default=MAX_REQUESTS,
         ge=1,

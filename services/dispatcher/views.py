@@ -225,7 +225,10 @@ class RunItemView(BaseModel):
 
 
 class BackupSetView(BaseModel):
-    """A backup set. Its id is that of the run that made it; `completed_at` is absent while that one works."""
+    """A backup set. Its id is that of the run that made it; `completed_at` is absent while that one works.
+
+    One that was imported says the file's hash, and the directory that the file names, as far as it names one.
+    """
 
     model_config = _example(
         id=_SET,
@@ -244,6 +247,8 @@ class BackupSetView(BaseModel):
     completed_at: datetime | None = None
     items: int
     degraded: int = Field(description="items that can be restored in part only")
+    source_tenant: str | None = None
+    archive_sha256: str | None = None
 
     @classmethod
     def of(cls, one: BackupSet) -> "BackupSetView":
@@ -256,6 +261,8 @@ class BackupSetView(BaseModel):
             completed_at=one.completed_at,
             items=one.items,
             degraded=one.degraded,
+            source_tenant=one.source_tenant,
+            archive_sha256=one.archive_sha256,
         )
 
 

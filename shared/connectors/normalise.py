@@ -167,7 +167,7 @@ def _normal_form(one: PolicyType, payload: Json) -> Json:
 def _plain(value: Any) -> Any:  # noqa: ANN401  any JSON value
     """Copy with sorted keys, without annotations (`…@…`) and actions (`#…`), whole floats as the integers they are."""
     if isinstance(value, dict):
-        return {key: _plain(value[key]) for key in sorted(value) if _is_content(key)}
+        return {key: _plain(value[key]) for key in sorted(value) if is_content(key)}
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
     if isinstance(value, float) and value.is_integer() and abs(value) <= SAFE_INTEGER:
@@ -175,7 +175,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  any JSON value
     return value
 
 
-def _is_content(key: str) -> bool:
+def is_content(key: str) -> bool:
+    """Tell a property from the annotations (`…@…`) and actions (`#…`) that the service writes among them."""
     return key == "@odata.type" or key.endswith("@odata.bind") or not ("@" in key or key.startswith("#"))
 
 

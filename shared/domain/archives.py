@@ -1,4 +1,4 @@
-"""The format of an export: a zip of JSON files with a manifest, and its check that needs nothing but this module.
+"""The format of an export: a zip of JSON files with a manifest, and its check that needs nothing but these modules.
 
 The manifest names every file with its hash. An archive is whole when each named file is there, matches, and nothing
 else is in the zip.
@@ -6,16 +6,17 @@ else is in the zip.
 
 import hashlib
 import json
-import lzma
 import unicodedata
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
+
+from shared.domain.archive_limits import ArchiveLimits, has_too_many_entries
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "reinstate.archive"
@@ -25,7 +26,8 @@ MAX_NAME_BYTES = 160  # UTF-8, without suffix and ending: every file system take
 _READ_BYTES = 1024 * 1024
 # What zipfile raises for a table of contents that it cannot read, and for damaged, encrypted or unsupported members.
 _NO_ARCHIVE = (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError)
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, OSError)
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError)
+_OURS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})  # others may ask for gigabytes of memory
 _RESERVED = frozenset('<>:"/\\|?*')
 _DEVICES = frozenset(
     {"con", "prn", "aux", "nul"} | {f"{port}{number}" for port in ("com", "lpt") for number in "0123456789¹²³"}
@@ -53,6 +55,7 @@ class Manifest:
     created_at: str  # ISO 8601
     source: str  # the operation that made it
     files: tuple[ArchivedFile, ...]
+    groups: Mapping[str, str] = field(default_factory=dict)  # names by id, of groups that assignments name
 
     def to_json(self) -> bytes:
         """Return the manifest file's content."""
@@ -70,8 +73,11 @@ class Manifest:
         files = content.get("files")
         if not isinstance(files, list):
             raise ValueError("files")  # noqa: TRY004  one error for every kind of bad manifest
+        groups = content.get("groups", {})  # archives of the first days have none
+        if not isinstance(groups, dict) or not all(isinstance(name, str) for name in groups.values()):
+            raise ValueError("groups")
         head = (_text(content, "tenant"), _text(content, "created_at"), _text(content, "source"))
-        return cls(*head, tuple(_archived_file(entry) for entry in files))
+        return cls(*head, tuple(_archived_file(entry) for entry in files), groups)
 
 
 def _archived_file(entry: object) -> ArchivedFile:
@@ -99,8 +105,8 @@ def _text(content: Mapping[str, Any], name: str) -> str:
 
 
 def pretty_json(content: Mapping[str, Any]) -> bytes:
-    """Return indented UTF-8 with a final newline, as people diff it."""
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+    """Return indented UTF-8 with a final newline, as people diff it; raise `ValueError` for what JSON cannot carry."""
+    return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def safe_file_name(name: str) -> str:
@@ -161,6 +167,8 @@ class ProblemKind(StrEnum):
     SIZE = "size"
     HASH = "hash"
     UNREADABLE = "unreadable"  # damaged, encrypted or compressed in a way that is not ours
+    TOO_MANY = "too_many"  # more entries than the reader takes
+    TOO_LARGE = "too_large"  # larger, once unpacked, than the reader takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +185,7 @@ class ArchiveReport:
 
     files: int  # that match the manifest
     problems: tuple[Problem, ...]
+    manifest: Manifest | None = None  # what the archive says of itself, as far as it can be read
 
     @property
     def is_whole(self) -> bool:
@@ -184,44 +193,72 @@ class ArchiveReport:
         return not self.problems
 
 
-def verify_archive(path: Path) -> ArchiveReport:
+def verify_archive(path: Path, limits: ArchiveLimits | None = None) -> ArchiveReport:
     """Check an archive offline. Never raises for a bad archive; `OSError` when there is no file to read.
 
-    Nothing is unpacked to disk, and no more of a file is read than the manifest says it has.
+    Nothing is unpacked to disk, and no more of a file is read than the manifest says it has. An archive of somebody
+    else is checked with `limits`: what exceeds them is not read at all.
     """
     with path.open("rb") as raw:
-        try:
-            with zipfile.ZipFile(raw) as archive:
-                return _verify(archive)
-        except _NO_ARCHIVE:
-            return ArchiveReport(0, (Problem(ProblemKind.NOT_A_ZIP),))
+        return verify_file(raw, limits)
 
 
-def _verify(archive: zipfile.ZipFile) -> ArchiveReport:
+def verify_file(raw: IO[bytes], limits: ArchiveLimits | None = None) -> ArchiveReport:
+    """Check an archive that is open already, as `verify_archive` does."""
+    if limits and has_too_many_entries(raw, limits):
+        return ArchiveReport(0, (Problem(ProblemKind.TOO_MANY),))
+    try:
+        with zipfile.ZipFile(raw) as archive:
+            return _verify(archive, limits)
+    except _NO_ARCHIVE:
+        return ArchiveReport(0, (Problem(ProblemKind.NOT_A_ZIP),))
+
+
+def _verify(archive: zipfile.ZipFile, limits: ArchiveLimits | None) -> ArchiveReport:
     infos = {info.filename: info for info in archive.infolist()}
     problems = [Problem(ProblemKind.TWICE, name) for name in _twice(info.filename for info in archive.infolist())]
     problems += [Problem(ProblemKind.UNSAFE_PATH, name) for name in infos if not is_safe_path(name)]
     if MANIFEST_NAME not in infos:
         return ArchiveReport(0, (*problems, Problem(ProblemKind.MANIFEST_MISSING)))
     try:
-        with archive.open(MANIFEST_NAME) as file:
-            manifest = Manifest.parse(_bounded(file, MAX_MANIFEST_BYTES))
+        manifest = Manifest.parse(_manifest(archive, limits))
     except (ValueError, RecursionError, *_UNREADABLE):
         return ArchiveReport(0, (*problems, Problem(ProblemKind.MANIFEST_INVALID)))
+    if limits and (oversize := _oversize(manifest, limits)):
+        return ArchiveReport(0, (*problems, *oversize), manifest)
     named = {file.path for file in manifest.files}
     problems += [Problem(ProblemKind.TWICE, path) for path in _twice(file.path for file in manifest.files)]
     problems += [Problem(ProblemKind.EXTRA, name) for name in sorted(infos.keys() - named - {MANIFEST_NAME})]
     checked = [(_check(archive, infos, file), file.path) for file in manifest.files]
     problems += [Problem(kind, path) for kind, path in checked if kind]
-    return ArchiveReport(sum(1 for kind, _ in checked if not kind), tuple(problems))
+    return ArchiveReport(sum(1 for kind, _ in checked if not kind), tuple(problems), manifest)
+
+
+def _manifest(archive: zipfile.ZipFile, limits: ArchiveLimits | None) -> bytes:
+    if archive.getinfo(MANIFEST_NAME).compress_type not in _OURS:
+        raise ValueError("compression")
+    with archive.open(MANIFEST_NAME) as file:
+        return _bounded(file, limits.manifest_bytes if limits else MAX_MANIFEST_BYTES)
+
+
+def _oversize(manifest: Manifest, limits: ArchiveLimits) -> list[Problem]:
+    """Say what would be too large to be read, by the sizes up to which files are read."""
+    if len(manifest.files) > limits.files:
+        return [Problem(ProblemKind.TOO_MANY)]
+    large = [Problem(ProblemKind.TOO_LARGE, file.path) for file in manifest.files if file.size > limits.file_bytes]
+    if not large and sum(file.size for file in manifest.files) > limits.total_bytes:
+        return [Problem(ProblemKind.TOO_LARGE)]
+    return large
 
 
 def _check(archive: zipfile.ZipFile, infos: Mapping[str, zipfile.ZipInfo], file: ArchivedFile) -> ProblemKind | None:
     if file.path not in infos:
         return ProblemKind.MISSING
+    if infos[file.path].compress_type not in _OURS:
+        return ProblemKind.UNREADABLE
     digest, size = hashlib.sha256(), 0
     try:
-        with archive.open(file.path) as content:
+        with archive.open(infos[file.path]) as content:
             while chunk := content.read(min(_READ_BYTES, file.size - size + 1)):
                 digest.update(chunk)
                 size += len(chunk)

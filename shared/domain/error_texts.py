@@ -210,4 +210,18 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
     SafeCode.RESTORE_PREVIEW_STALE: ErrorText(
         "The preview cannot be relied on any more", "Make a new preview, look at it, and execute that one."
     ),
+    SafeCode.ARCHIVE_NOT_WHOLE: ErrorText(
+        "The archive is not what its manifest says",
+        "See what differs: reinstate backup verify; then export it again, or take it from where it came once more.",
+    ),
+    SafeCode.ARCHIVE_EXCEEDS_LIMITS: ErrorText(
+        "The archive holds more than is taken", "Export fewer policies at a time, and import each archive."
+    ),
+    SafeCode.ARCHIVE_HOLDS_NOTHING: ErrorText(
+        "The archive holds nothing that can be imported",
+        "See which types are supported: docs/reference/policy-types.md.",
+    ),
+    SafeCode.FOLDER_NOT_EMPTY: ErrorText(
+        "The folder is not empty", "Name a new folder: nothing that exists is written over."
+    ),
 }

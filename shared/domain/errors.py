@@ -94,6 +94,10 @@ class SafeCode(StrEnum):
     RESTORE_NAME_TAKEN = "restore.name_taken"
     RESTORE_TARGET_MISSING = "restore.target_missing"
     RESTORE_PREVIEW_STALE = "restore.preview_stale"
+    ARCHIVE_NOT_WHOLE = "archive.not_whole"
+    ARCHIVE_EXCEEDS_LIMITS = "archive.exceeds_limits"
+    ARCHIVE_HOLDS_NOTHING = "archive.holds_nothing"
+    FOLDER_NOT_EMPTY = "folder.not_empty"
 
     @property
     def family(self) -> str:

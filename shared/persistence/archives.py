@@ -25,9 +25,11 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    true,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.domain.backups import CaptureWarning
 from shared.domain.errors import PermanentError, SafeCode
 from shared.domain.items import Outcome
 from shared.persistence.arrays import unnested
@@ -36,6 +38,7 @@ from shared.ports import ArchiveInfo
 
 CHUNK_BYTES = 1024 * 1024
 _UUID = Uuid()
+_ENTRY_COLUMNS = ("policy_type", "remote_id", "display_name", "snapshot_sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class ArchiveEntry:
     remote_id: str
     display_name: str
     snapshot_sha256: str
+    assignments_known: bool = True  # False where a capture went without them
 
 
 class SqlArchives:
@@ -109,16 +113,20 @@ class SqlArchives:
 
     async def exported_policies(self, run_id: UUID) -> list[ArchiveEntry]:
         """Return the latest captures of the policies that the run's items exported."""
-        return await self._exported(run_id, policies)
+        return await self._exported(run_id, policies, true())
 
     async def exported_items(self, run_id: UUID) -> list[ArchiveEntry]:
         """Return the backup items that the run's items exported."""
-        return await self._exported(run_id, backup_items)
+        known = ~backup_items.c.warnings.contains([CaptureWarning.ASSIGNMENTS_MISSING.value])
+        return await self._exported(run_id, backup_items, known)
 
-    async def _exported(self, run_id: UUID, source: Table) -> list[ArchiveEntry]:
+    async def _exported(
+        self, run_id: UUID, source: Table, assignments_known: ColumnElement[bool]
+    ) -> list[ArchiveEntry]:
         items = bulk_operation_run_items.c
+        columns: list[Any] = [*(source.c[name] for name in _ENTRY_COLUMNS), assignments_known]
         statement = (
-            select(*(source.c[name] for name in ArchiveEntry.__dataclass_fields__))
+            select(*columns)
             .join(bulk_operation_run_items, and_(items.tenant_id == source.c.tenant_id, items.item_id == source.c.id))
             .where(source.c.tenant_id == self._tenant_id, items.run_id == run_id)
             .where(items.outcome == Outcome.EXPORTED.value)

@@ -45,15 +45,33 @@ class SqlBackups:
         row = {"tenant_id": self._tenant_id, "id": set_id, "name": name, "created_by": created_by}
         await self._connection.execute(insert(backup_sets).values(row).on_conflict_do_nothing())
 
-    async def complete(self, set_id: UUID) -> None:
-        """Say that the set holds all that its run could capture; the first time counts."""
+    async def create_imported(
+        self, set_id: UUID, *, name: str, created_by: str, source_tenant: str, archive_sha256: str
+    ) -> UUID:
+        """Create an empty, uncompleted set, or find the one of the same archive and name; return its id."""
+        key = {"tenant_id": self._tenant_id, "archive_sha256": archive_sha256, "name": name}
+        row = {**key, "id": set_id, "created_by": created_by, "source_tenant": source_tenant}
+        statement = insert(backup_sets).values(row).on_conflict_do_nothing(index_elements=list(key))
+        await self._connection.execute(statement)
+        found = await self.imported(name=name, archive_sha256=archive_sha256)
+        return found.id if found else set_id
+
+    async def imported(self, *, name: str, archive_sha256: str) -> BackupSet | None:
+        """Return the set that was made of this archive under this name."""
+        same = (backup_sets.c.archive_sha256 == archive_sha256) & (backup_sets.c.name == name)
+        found = await self._sets(self._select_sets().where(same))
+        return found[0] if found else None
+
+    async def complete(self, set_id: UUID) -> bool:
+        """Say that the set holds all that its run could capture; True the first time, which counts."""
         statement = (
             update(backup_sets)
             .where(backup_sets.c.tenant_id == self._tenant_id, backup_sets.c.id == set_id)
             .where(backup_sets.c.completed_at.is_(None))
             .values(completed_at=func.clock_timestamp())
+            .returning(backup_sets.c.id)
         )
-        await self._connection.execute(statement)
+        return await self._connection.scalar(statement) is not None
 
     async def get_set(self, set_id: UUID) -> BackupSet | None:
         """Return the set, if it is this tenant's."""

@@ -1,4 +1,4 @@
-"""Backup sets that come from elsewhere: an archive, a folder, another tenant's export."""
+"""Backup sets that come from elsewhere, as documents. `archive_imports` reads them from an archive."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -59,7 +59,7 @@ async def import_backup_set(
     async with uow.begin(tenant_id) as tx:
         await tx.backups.create_set(set_id, name=name, created_by=created_by)
     given = iter(documents)
-    while chunk := [_imported(document) for document in islice(given, _CHUNK)]:
+    while chunk := [imported_item(document) for document in islice(given, _CHUNK)]:
         async with uow.begin(tenant_id) as tx:
             await tx.snapshots.put_many([snapshot for snapshot, _ in chunk])
             await tx.backups.add_items(set_id, [item for _, item in chunk])
@@ -68,7 +68,8 @@ async def import_backup_set(
     return set_id
 
 
-def _imported(document: Mapping[str, Any]) -> tuple[Snapshot, NewBackupItem]:
+def imported_item(document: Mapping[str, Any]) -> tuple[Snapshot, NewBackupItem]:
+    """Return what is stored of a document; raise `PermanentError` for one that is no policy."""
     policy_type, payload, assignments = (document.get(key) for key in ("policy_type", "payload", "assignments"))
     if not isinstance(policy_type, str) or not isinstance(payload, dict):
         raise PermanentError(SafeCode.FOLDER_NOT_A_POLICY)

@@ -148,7 +148,11 @@ backup_sets = Table(
     Column("created_by", Text, nullable=False),
     Column("completed_at", DateTime(timezone=True)),
     _created(),
+    Column("source_tenant", Text),  # of an imported set: the directory that its archive names; empty if none
+    Column("archive_sha256", Text),  # of the file that it was imported from
     PrimaryKeyConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "archive_sha256", "name"),  # the same import twice is one set
+    CheckConstraint("(source_tenant IS NULL) = (archive_sha256 IS NULL)", name="import_is_whole"),
     Index("ix_backup_sets_newest", "tenant_id", text("created_at DESC"), text("id DESC")),
 )
 

@@ -2,13 +2,14 @@
 
 from fastapi import APIRouter
 
-from services.dispatcher.routes import events, notifications, pauses, runs, starts, stored
+from services.dispatcher.routes import events, imports, notifications, pauses, runs, starts, stored
 
 ROUTERS: tuple[APIRouter, ...] = (
     starts.router,
     runs.router,
     events.router,
     stored.router,
+    imports.router,
     pauses.router,
     notifications.router,
 )

@@ -17,7 +17,9 @@ SUFFIXES = (".json", ".yaml", ".yml")  # the latter are reported: nothing that l
 _COMPANIONS = re.compile(
     r"(MigrationTable|.*_(Settings|Assignments))\.json", re.IGNORECASE
 )  # beside an object's own file
-_ID_IN_NAME = re.compile(r"__?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$", re.IGNORECASE)
+_GROUPS = re.compile(r"(?P<export>(?:.*/)?)Groups/[^/]+\.json", re.IGNORECASE)
+_MIGRATION_TABLE = "MigrationTable.json"
+_ID_IN_NAME = re.compile(r"__?((?:T_)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,8 @@ def scan(path: str | Path) -> ScanReport:
     problems: list[FolderProblem] = []
     ignored: list[str] = []
     taken: set[tuple[str, str]] = set()
-    for name in _names(root):
-        if _COMPANIONS.fullmatch(name.rpartition("/")[2]):
+    for name in json_names(root):
+        if _is_companion(root, name):
             ignored.append(name)
             continue
         try:
@@ -72,10 +74,15 @@ def scan(path: str | Path) -> ScanReport:
     return ScanReport(tuple(policies), tuple(problems), tuple(ignored))
 
 
+def is_migration_table(name: str) -> bool:
+    """Tell whether a file is the list of groups that IntuneManagement writes beside its folders."""
+    return name.rpartition("/")[2].casefold() == _MIGRATION_TABLE.casefold()
+
+
 def load(root: Path, name: str) -> tuple[PolicyType, Json]:
     """Read one file of the folder and tell its type. Raises `PermanentError` with the reason why it is no policy."""
     path = root / name
-    if not _inside(root, path):
+    if not is_inside(root, path):
         raise PermanentError(SafeCode.FOLDER_FILE_OUTSIDE)
     if path.suffix.lower() != ".json" or path.is_dir():
         raise PermanentError(SafeCode.FOLDER_NOT_JSON)
@@ -89,18 +96,27 @@ def load(root: Path, name: str) -> tuple[PolicyType, Json]:
     return one, payload
 
 
-def _names(root: Path) -> Iterator[str]:
+def _is_companion(root: Path, name: str) -> bool:
+    """Tell whether a tool wrote the file beside its policies; groups count as such beside their table only."""
+    groups = _GROUPS.fullmatch(name)
+    if groups and (root / groups["export"] / _MIGRATION_TABLE).exists():
+        return True
+    return bool(_COMPANIONS.fullmatch(name.rpartition("/")[2]))
+
+
+def json_names(root: Path) -> Iterator[str]:
     """Yield relative names in order. Linked folders are not entered; one that leads outside is named like a file."""
     found = []
     for folder, folders, files in os.walk(root):
         here = Path(folder)
         linked = [here / name for name in folders if (here / name).is_symlink()]
-        outside = [link for link in linked if not _inside(root, link)]
+        outside = [link for link in linked if not is_inside(root, link)]
         found += [here / name for name in files if name.lower().endswith(SUFFIXES)] + outside
     yield from sorted(path.relative_to(root).as_posix() for path in found)
 
 
-def _inside(root: Path, path: Path) -> bool:
+def is_inside(root: Path, path: Path) -> bool:
+    """Tell whether a path, links followed, stays in the folder."""
     try:
         return path.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError):  # a link that leads to itself

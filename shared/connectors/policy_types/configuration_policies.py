@@ -59,7 +59,7 @@ ENDPOINT_SECURITY = replace(
     SETTINGS_CATALOG,
     key="endpointSecurityPolicy",
     label="Endpoint security policy",
-    folders=("EndpointSecurity",),
+    folders=("EndpointSecurity", "SettingsCatalog"),  # tools keep the whole collection in one
     where=(Where(_FAMILY, _ENDPOINT_SECURITY),),
     risk=Risk.HIGH,
 )
@@ -68,7 +68,7 @@ SECURITY_BASELINE = replace(
     SETTINGS_CATALOG,
     key="securityBaselinePolicy",
     label="Security baseline",
-    folders=("SecurityBaselines",),
+    folders=("SecurityBaselines", "SettingsCatalog"),
     where=(Where(_FAMILY, _BASELINE),),
     restore_mode=RestoreMode.PREVIEW_ONLY,  # its template may be missing or of another version in the target
     risk=Risk.HIGH,

@@ -7,7 +7,7 @@ DEVICE_HEALTH_SCRIPT = PolicyType(
     label="Remediation script",
     collection="deviceManagement/deviceHealthScripts",
     odata_types=("deviceHealthScript",),
-    folders=("HealthScripts", "ProactiveRemediations"),
+    folders=("HealthScripts", "ProactiveRemediations", "DeviceHealthScripts"),
     foreign_flag="isGlobalScript",
     assigning=Assigning(
         body_key="deviceHealthScriptAssignments", wrapper="#microsoft.graph.deviceHealthScriptAssignment"

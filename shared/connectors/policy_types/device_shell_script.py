@@ -9,7 +9,7 @@ DEVICE_SHELL_SCRIPT = PolicyType(
     label="Shell script",
     collection="deviceManagement/deviceShellScripts",
     odata_types=("deviceShellScript",),
-    folders=("MacScripts", "ShellScripts"),
+    folders=("MacScripts", "ShellScripts", "Shell"),
     assigning=Assigning(
         body_key="deviceManagementScriptAssignments", wrapper="#microsoft.graph.deviceManagementScriptAssignment"
     ),

@@ -104,8 +104,16 @@ def upgrade() -> None:
         sa.Column(
             "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
+        sa.Column("source_tenant", sa.Text(), nullable=True),
+        sa.Column("archive_sha256", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "(source_tenant IS NULL) = (archive_sha256 IS NULL)", name=op.f("ck_backup_sets_import_is_whole")
+        ),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_backup_sets_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_backup_sets")),
+        sa.UniqueConstraint(
+            "tenant_id", "archive_sha256", "name", name=op.f("uq_backup_sets_tenant_id_archive_sha256_name")
+        ),
     )
     op.create_index(
         "ix_backup_sets_newest",
