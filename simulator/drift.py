@@ -9,7 +9,13 @@ from simulator.resource import Json
 from simulator.tenant import Tenant
 
 _SERVER_OWNED = frozenset({"supportsScopeTags", "isAssigned"})  # no administrator can change these
-_FOUNDATIONS = ("assignmentFilters", "roleScopeTags", "notificationMessageTemplates")
+_LEFT_ALONE = (
+    "assignmentFilters",
+    "roleScopeTags",
+    "notificationMessageTemplates",
+    "reusablePolicySettings",  # others refer to these
+    "deviceEnrollmentConfigurations",  # their priorities are one order
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,7 @@ def drift(
 ) -> list[Drifted]:
     """Change, delete, add and reassign that many policies (fewer when there are not enough), no object twice."""
     rng = random.Random(seed)  # noqa: S311  reproducible, not secret
-    pool = [obj for obj in tenant.everything() if obj.kind.writable and not obj.kind.collection.endswith(_FOUNDATIONS)]
+    pool = [obj for obj in tenant.everything() if obj.kind.writable and not obj.kind.collection.endswith(_LEFT_ALONE)]
     rng.shuffle(pool)
     done: list[Drifted] = []
     for action, count in (("change", change), ("delete", delete), ("assign", assign), ("add", add)):
