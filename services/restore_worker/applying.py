@@ -84,6 +84,7 @@ class Change:
     goal: Desired
     max_attempts: int
     may_have_written: bool = False
+    step: Step = Step.WRITE  # the one whose intent was committed last
 
     async def apply(self) -> ItemResult:
         """Do what is still to do; raise the connector's errors, or `Unfinished`, while another attempt may help."""
@@ -120,28 +121,36 @@ class Change:
         if self.item.step is not None and self.item.step == self.entry.sent:
             return True, await self._read_back(self.entry.sent, self.item.remote_id)
         if self.item.step == Step.ASSIGN:
-            return True, (await self._judged(self._probe.assign(self.item.remote_id))).seen
+            return True, await self._assigned_so_far()
         if self.entry.half_written:
-            return await self._half_written()
+            seen = await self._half_done(self.entry.target_id or self.item.remote_id)
+            return seen.fingerprint == self.goal.fingerprint, seen
         probed = await self._judged(self._probe.write())
         if probed.verdict is Verdict.NOT_APPLIED:
             return False, self._as_previewed(probed.seen) if probed.seen else await self._undrifted()
         return True, probed.seen
 
-    async def _half_written(self) -> tuple[bool, Seen]:
-        seen = await self._probe.read(self.entry.target_id or self.item.remote_id)
+    async def _assigned_so_far(self) -> Seen | None:
+        if self.entry.half_assigned:
+            return await self._half_done(self.item.remote_id)
+        return (await self._judged(self._probe.assign(self.item.remote_id))).seen
+
+    async def _half_done(self, remote_id: str | None) -> Seen:
+        """Look at what there is; the step goes on from there."""
+        seen = await self._probe.read(remote_id)
         if seen is None:
             raise Ended(Outcome.UNKNOWN, SafeCode.RESTORE_OUTCOME_UNKNOWN)
-        return seen.fingerprint == self.goal.fingerprint, seen
+        return seen
 
     def _complete_later(self, half: HalfWrittenError) -> ItemResult:
-        """Remember with the plan that the object is half written; the next attempt completes it by an update."""
+        """Remember with the plan which step is half done; the next attempt completes it."""
         error = half.cause if isinstance(half.cause, ThrottledError) else half
         if self._is_last_attempt(error):
             code = SafeCode.RESTORE_VERIFY_FAILED
             return ItemResult(self.item.ordinal, Outcome.FAILED, code, remote_id=half.remote_id)
         reason = REFUSED if was_refused(error) else HALF_WRITTEN
-        progress = {**plan_of(self.item), "half_written": True}
+        half_done = "half_written" if self.step is Step.WRITE else "half_assigned"
+        progress = {**plan_of(self.item), half_done: True}
         raise Unfinished(error, reason, remote_id=half.remote_id, plan=progress) from half
 
     def _read_later(self, unread: Unread) -> ItemResult:
@@ -199,6 +208,8 @@ class Change:
         tag = self.slice_.tag(self.item, Step.ASSIGN)
         try:
             await self.writer.assign(self.material.backup.policy_type, remote_id, assignments, tag)
+        except HalfWrittenError:
+            raise
         except ThrottledError as error:
             raise self._refused(error, keep_intent=True) from error
         except TransientError as error:
@@ -213,6 +224,7 @@ class Change:
 
     async def _intend(self, step: Step, target: str | None, body: object) -> None:
         await self.slice_.intend(Intent(self.item.ordinal, step, request_hash(step, target, body), target))
+        self.step = step
         self.may_have_written = True
 
     async def _settled_by(self, probe: Awaitable[Probed], error: TransientError) -> Seen:
