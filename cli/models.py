@@ -57,6 +57,7 @@ class Run(Answer):
     preview_run_id: UUID | None = None
     abort_requested_at: datetime | None = None
     error: SafeErrorAnswer | None = None
+    skipped_types: tuple[str, ...] = ()
     dead_messages: tuple[DeadMessageAnswer, ...] = ()
 
     @property

@@ -107,6 +107,9 @@ class RunView(BaseModel):
     retry_of: UUID | None = None
     name: str | None = None
     error: SafeErrorView | None = None
+    skipped_types: list[str] | None = Field(
+        default=None, description="policy types that were left out, since no permission for them was given"
+    )
     dead_messages: list[DeadMessageView] | None = Field(
         default=None, description="messages about this run that nobody could work with; only where one run is read"
     )
@@ -142,6 +145,7 @@ class RunView(BaseModel):
             retry_of=run.retry_of,
             name=str(name) if name is not None else None,
             error=SafeErrorView.of(run.error_code.value if run.error_code else None, run.error_context),
+            skipped_types=(run.results or {}).get("skipped_types") or None,
             dead_messages=[DeadMessageView.of(message) for message in dead] or None,
             links=_links(run),
         )
