@@ -15,7 +15,7 @@ from shared.connectors.folder import scan
 from shared.connectors.normalise import fingerprint, normalised, normalised_assignments, restorable_body
 from shared.connectors.policy_types import all_types, policy_type
 from shared.connectors.port import CallTag, RemotePolicy, TenantConnection, TenantReader
-from shared.domain.errors import ConflictError, NotFoundError
+from shared.domain.errors import ConflictError, NotFoundError, RunFatalError, SafeCode
 from tests.integration.connectors.conftest import World
 
 ROOT = Path(__file__).parents[3]
@@ -142,6 +142,15 @@ async def test_an_update_against_an_older_state_conflicts(world: World) -> None:
         await writer.update(key, remote_id, body | {"description": "ours"}, etag, TAG)
         with pytest.raises(ConflictError):
             await writer.update(key, remote_id, body | {"description": "theirs"}, etag, TAG)
+
+
+async def test_a_collection_without_permission_is_refused_as_such(world: World) -> None:
+    key = "conditionalAccessPolicy"
+    world.app.state.service.tenants[world.first.external_id].denied = frozenset({policy_type(key).collection})
+    async with AllConnectors().reader(world.first) as reader:
+        with pytest.raises(RunFatalError) as caught:
+            [ref async for ref in reader.list_refs(key, TAG)]
+    assert caught.value.code is SafeCode.AUTH_PERMISSION_MISSING
 
 
 async def test_listing_a_shared_collection_keeps_its_types_apart(world: World) -> None:
