@@ -62,6 +62,7 @@ class Run(Answer):
     freshness_reason: str | None = None
     safety: dict[str, Any] | None = None
     error: SafeErrorAnswer | None = None
+    skipped_types: tuple[str, ...] = ()
     dead_messages: tuple[DeadMessageAnswer, ...] = ()
 
     @property

@@ -88,6 +88,9 @@ def run(one: Run) -> RenderableType:
         made.add_row("waits for", Text(f"{one.wait_text or one.wait_reason} ({one.wait_reason}{until})"))
     if one.error:
         made.add_row("error", Text(f"{one.error.title or one.error.code} ({one.error.code})", style="red"))
+    if one.skipped_types:
+        left_out = f"{', '.join(one.skipped_types)}: no permission was given"
+        made.add_row("left out", Text(left_out, style="yellow"))
     for message in one.dead_messages:
         state = message.resolution or f"waits in {message.queue}"
         shown = f"{message.message_id} {state}: {message.title or message.code} ({message.code})"

@@ -37,6 +37,8 @@ class NewTenant(_Body):
     id: uuid.UUID | None = None
     name: str | None = None
     sample: bool = False
+    denied: list[str] = []
+    """Collections that no app has a permission for."""
 
 
 class Objects(_Body):
@@ -80,6 +82,12 @@ class Stale(_Body):
     seconds: Annotated[float, Field(ge=0, le=600)]
 
 
+class Denied(_Body):
+    """Collections that no app has a permission for."""
+
+    collections: list[str]
+
+
 class Refused(Exception):
     """A call that cannot be answered: status and a reason."""
 
@@ -111,6 +119,7 @@ class Admin:
         if str(tenant_id) in self.service.tenants:
             raise Refused(HTTPStatus.CONFLICT, "there is a tenant with this id")
         tenant = self.service.add_tenant(tenant_id, order.name or f"Tenant {number}")
+        tenant.denied = frozenset(order.denied)
         if order.sample:
             sample.load_into(tenant)
         return self._described(tenant)
@@ -149,6 +158,12 @@ class Admin:
         order = Stale.model_validate_json(await request.body())
         self._tenant(request).stale_for = order.seconds
         return {"stale_for": order.seconds}
+
+    async def deny(self, request: HttpRequest) -> object:
+        """Take the permissions for these collections away, and give those for all others back."""
+        order = Denied.model_validate_json(await request.body())
+        self._tenant(request).denied = frozenset(order.collections)
+        return {"denied": sorted(order.collections)}
 
     async def revoke_tokens(self, request: HttpRequest) -> object:
         """Make every token issued so far invalid."""
@@ -241,6 +256,7 @@ def routes(service: Service) -> list[BaseRoute]:
         ("POST", "/tenants/{tenant}/sample", Admin.load_sample),
         ("POST", "/tenants/{tenant}/drift", Admin.drift),
         ("POST", "/tenants/{tenant}/stale", Admin.stale),
+        ("POST", "/tenants/{tenant}/denied", Admin.deny),
         ("POST", "/tenants/{tenant}/revoke-tokens", Admin.revoke_tokens),
         ("GET", "/tenants/{tenant}/state", Admin.state),
         ("GET", "/faults", Admin.faults),

@@ -1,5 +1,6 @@
 """Every kind of object that the simulator serves, one declaration each."""
 
+from simulator.catalogue_of_settings import FURTHER_TYPES
 from simulator.resource import Budget, Ids, Part, ResourceType, Version, View, When
 
 _BASE = frozenset({"displayName", "description", "roleScopeTagIds"})
@@ -224,15 +225,6 @@ TYPES: tuple[ResourceType, ...] = (
         version=Version.TEXT,
         folder="HealthScripts",
     ),
-    ResourceType(
-        "deviceManagement/groupPolicyConfigurations",
-        "microsoft.graph.groupPolicyConfiguration",
-        parts=(Part("definitionValues"),),
-        properties=_BASE | {"policyConfigurationIngestionType"},
-        required=("displayName",),
-        defaults=_SCOPED | {"policyConfigurationIngestionType": "builtIn"},
-        folder="AdministrativeTemplates",
-    ),
     _managed_app("iosManagedAppProtections", "iosManagedAppProtection"),
     _managed_app("androidManagedAppProtections", "androidManagedAppProtection"),
     _managed_app("targetedManagedAppConfigurations", "targetedManagedAppConfiguration"),
@@ -293,14 +285,7 @@ TYPES: tuple[ResourceType, ...] = (
         budget=Budget.DIRECTORY,
         folder="Groups",
     ),
-    ResourceType(
-        "identity/conditionalAccess/policies",
-        "microsoft.graph.conditionalAccessPolicy",
-        writable=False,
-        assign_key=None,
-        budget=Budget.CONDITIONAL_ACCESS,
-        folder="ConditionalAccess",
-    ),
+    *FURTHER_TYPES,
 )
 
 VIEWS: tuple[View, ...] = (

@@ -10,7 +10,13 @@ from simulator.tenant import Tenant
 
 _SERVER_OWNED = frozenset({"supportsScopeTags", "isAssigned"})  # no administrator can change these
 ACTIONS = ("change", "delete", "assign", "add", "rename", "duplicate")  # in this order
-_FOUNDATIONS = ("assignmentFilters", "roleScopeTags", "notificationMessageTemplates")
+_LEFT_ALONE = (
+    "assignmentFilters",
+    "roleScopeTags",
+    "notificationMessageTemplates",
+    "reusablePolicySettings",  # others refer to these
+    "deviceEnrollmentConfigurations",  # their priorities are one order
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +32,7 @@ class Drifted:
 def drift(tenant: Tenant, seed: int, **counts: int) -> list[Drifted]:
     """Do each of `ACTIONS` to that many policies (fewer when there are not enough), no object twice."""
     rng = random.Random(seed)  # noqa: S311  reproducible, not secret
-    pool = [obj for obj in tenant.everything() if obj.kind.writable and not obj.kind.collection.endswith(_FOUNDATIONS)]
+    pool = [obj for obj in tenant.everything() if obj.kind.writable and not obj.kind.collection.endswith(_LEFT_ALONE)]
     rng.shuffle(pool)
     done: list[Drifted] = []
     for action in ACTIONS:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from simulator import reads, writes
 from simulator.catalogue import BY_COLLECTION, VIEW_BY_COLLECTION
-from simulator.problems import GraphError, bad_request, no_route
+from simulator.problems import GraphError, bad_request, forbidden, no_route
 from simulator.reads import Reply
 from simulator.resource import Json, ResourceType, View
 from simulator.tenant import Tenant
@@ -67,6 +67,8 @@ def locate(path: str) -> Place:
 def handle(tenant: Tenant, request: Request) -> Reply:
     """Answer one authenticated request. Raises `GraphError` for a refusal."""
     place = locate(request.path)
+    if place.kind.collection in tenant.denied:
+        raise forbidden("The required permissions are missing in the token.")
     if request.method in ("GET", "HEAD"):
         return _read(tenant, request, place)
     kind = place.kind

@@ -44,6 +44,15 @@ class Entry:
     epoch: int | None = None
     worker: str | None = None
 
+    @property
+    def call(self) -> tuple[str, str, str]:
+        """What was asked for: method, path with the object's id as `{id}`, and what was added where one path adds many.
+
+        Doing something twice gives two equal calls; an object's id does not make another call of a create's follow-up.
+        """
+        path = self.path.partition("?")[0].replace(self.object_id or "\0", "{id}")
+        return self.method, path, (self.body_sha256 or "") if path.endswith("/{id}/assignments") else ""
+
 
 _NAMES = frozenset(field.name for field in fields(Entry))
 

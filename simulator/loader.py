@@ -82,7 +82,7 @@ def without_annotations(value: object) -> Any:  # noqa: ANN401  any JSON value i
         return {
             key: without_annotations(inner)
             for key, inner in value.items()
-            if key == "@odata.type" or ("@" not in key and not key.startswith("#"))
+            if key == "@odata.type" or key.endswith("@odata.bind") or ("@" not in key and not key.startswith("#"))
         }
     if isinstance(value, list):
         return [without_annotations(inner) for inner in value]

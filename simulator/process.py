@@ -49,9 +49,10 @@ class RunningSimulator:
         answer = httpx.request(method, f"{self.url}/_simulator{path}", json=body, verify=TLS, timeout=60)
         return answer.raise_for_status().json()
 
-    def new_tenant(self, *, sample: bool = False, name: str | None = None) -> str:
-        """Make a tenant and return its id."""
-        return str(self.admin("POST", "/tenants", {"sample": sample, "name": name})["id"])
+    def new_tenant(self, *, sample: bool = False, name: str | None = None, denied: Sequence[str] = ()) -> str:
+        """Make a tenant and return its id; collections that are `denied` are answered 403."""
+        order = {"sample": sample, "name": name, "denied": list(denied)}
+        return str(self.admin("POST", "/tenants", order)["id"])
 
     def journal(self, since: int = 0) -> list[Entry]:
         """Entries of the journal after a number."""

@@ -9,10 +9,11 @@ from simulator.catalogue import BY_COLLECTION
 from simulator.objects import StoredObject, render
 from simulator.odata import Query, next_link, page, parse_query, predicate, selected
 from simulator.problems import GraphError, bad_request, no_route, not_found
-from simulator.resource import Json, ResourceType, View
+from simulator.resource import Json, Part, ResourceType, View
 from simulator.tenant import Tenant
 
 _NESTED = "scheduledActionConfigurations"
+_PART_PAGE = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,26 +80,47 @@ def item_of_view(ask: Ask, view: View, object_id: str) -> Reply:
 
 def sub_collection(ask: Ask, kind: ResourceType, object_id: str, tail: tuple[str, ...]) -> Reply:
     """One page of an object's assignments or of one of its parts, or one entry of it."""
-    name = tail[0]
     obj = ask.tenant.get(kind, object_id, fresh=False)
+    return _part(ask, f"{kind.collection}('{object_id}')", _held(kind, obj, tail[0]), tail, kind.part(tail[0]), obj.id)
+
+
+def _held(kind: ResourceType, obj: StoredObject, name: str) -> list[Json]:
     if name == "assignments" and kind.assign_key:
-        entries = list(obj.assignments)
-    elif kind.part(name):
-        entries = obj.parts.get(name, [])
-    else:
-        raise no_route(name)
-    of = f"{kind.collection}('{object_id}')/{name}"
+        return list(obj.assignments)
+    if kind.part(name):
+        return obj.parts.get(name, [])
+    raise no_route(name)
+
+
+def _part(ask: Ask, above: str, entries: list[Json], tail: tuple[str, ...], part: Part | None, object_id: str) -> Reply:
+    """One page of a part, one entry of it, or the same of a part of that entry."""
+    of, query = f"{above}/{tail[0]}", ask.query
     if len(tail) > 1:
         found = next((entry for entry in entries if entry["id"] == tail[1]), None)
         if found is None:
             raise not_found(tail[1])
-        return Reply(HTTPStatus.OK, {"@odata.context": ask.context(f"{of}/$entity"), **found}, object_id=obj.id)
-    query = ask.query
-    numbered = list(enumerate(_nested(name, entries, query, nested=query.expands(_NESTED)), start=1))
-    shown, after = page(numbered, query, kind.page_size, lambda pair: pair[0])
-    return Reply(
-        HTTPStatus.OK, _envelope(ask, of, [entry for _, entry in shown], len(entries), after), object_id=obj.id
-    )
+        if len(tail) > 2:  # noqa: PLR2004  a part's name, an entry's id, and what is below that
+            if part is None or part.inner is None or tail[2] != part.inner.name:
+                raise no_route(tail[2])
+            return _part(ask, f"{of}('{tail[1]}')", found[tail[2]], tail[2:], part.inner, object_id)
+        [shown_entry] = _entries(part, [found], query)
+        return Reply(
+            HTTPStatus.OK, {"@odata.context": ask.context(f"{of}/$entity"), **shown_entry}, object_id=object_id
+        )
+    nested = _nested(tail[0], entries, query, nested=query.expands(_NESTED))
+    numbered = list(enumerate(_entries(part, nested, query), start=1))
+    shown, after = page(numbered, query, _PART_PAGE, lambda pair: pair[0])
+    body = _envelope(ask, of, [entry for _, entry in shown], len(entries), after)
+    return Reply(HTTPStatus.OK, body, object_id=object_id)
+
+
+def _entries(part: Part | None, entries: list[Json], query: Query) -> list[Json]:
+    """Leave out what an entry shows only when it is asked for, and what has a path of its own."""
+    if part is None:
+        return entries
+    hidden = {part.inner.name} if part.inner else set()
+    hidden |= {part.navigation} if part.navigation and not query.expands(part.navigation) else set()
+    return [{key: value for key, value in entry.items() if key not in hidden} for entry in entries]
 
 
 def plain_secret(ask: Ask, kind: ResourceType, object_id: str, reference: str) -> Reply:
@@ -127,7 +149,8 @@ def _shown(ask: Ask, obj: StoredObject, query: Query, *, in_list: bool) -> Json:
         if name == "assignments" and obj.kind.assign_key:
             body[name] = list(obj.assignments)
         elif obj.kind.part(name):
-            body[name] = _nested(name, obj.parts.get(name, []), query, nested=_NESTED in nested)
+            entries = _entries(obj.kind.part(name), obj.parts.get(name, []), Query())
+            body[name] = _nested(name, entries, query, nested=_NESTED in nested)
         else:
             raise bad_request(f"Could not find a property named '{name}' on type '{obj.kind.entity}'.")
     return selected(body, query)

@@ -45,7 +45,8 @@ class Part:
     """A list that lives beside the payload: read by its own path or by `$expand`, written as declared.
 
     `action` is the POST action that replaces it (`action_key` holds the list in its body); `postable` parts grow by a
-    POST to their own path.
+    POST to their own path. `navigation` is what an entry shows only when it is expanded; `inner` is a part of each
+    entry that has a path of its own.
     """
 
     name: str
@@ -53,7 +54,10 @@ class Part:
     on_put: When = When.REFUSED
     action: str | None = None
     action_key: str | None = None
+    action_status: int = 204
     postable: bool = False
+    navigation: str = ""
+    inner: "Part | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class ResourceType:
     writable: bool = True
     assign_key: str | None = "assignments"
     assign_status: int = 200
+    assign_each: bool = False  # no `assign`: each assignment is an object of its own
     parts: tuple[Part, ...] = ()
     hidden_in_list: frozenset[str] = frozenset()
     properties: frozenset[str] = frozenset()  # non-empty: nothing else is accepted
@@ -76,6 +81,7 @@ class ResourceType:
     read_only: frozenset[str] = frozenset()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     computed: frozenset[str] = frozenset()  # isAssigned, settingCount, deployedAppCount
+    prioritised: bool = False  # entries of one type have an order; those of priority 0 are the tenant's defaults
     stamps: bool = True  # createdDateTime and lastModifiedDateTime
     etag: bool = False
     version: Version = Version.NONE

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from simulator import group_policy
 from simulator.catalogue import BY_COLLECTION
 from simulator.clock import Clock
 from simulator.objects import StoredObject, with_assignment_ids
@@ -32,6 +33,7 @@ class Tenant:
         self.name = name
         self.stale_for = 0.0  # seconds during which a read may show what was before a write
         self.tokens_valid_from = 0.0
+        self.denied: frozenset[str] = frozenset()  # collections that apps have no permission for
         self._clock = clock
         self._namespace = uuid.uuid5(tenant_id, f"seed {seed}")
         self._objects: dict[str, dict[str, StoredObject]] = {name: {} for name in BY_COLLECTION}
@@ -78,6 +80,8 @@ class Tenant:
         self._seq += 1
         now = self._clock.now()
         full = {**kind.defaults, **payload}
+        if kind.prioritised:
+            full.setdefault("priority", self._next_priority(kind, entity))
         obj = StoredObject(object_id, kind, entity, self._masked(full, object_id), self._seq, now, now)
         obj = replace(obj, parts=self.identified(obj, parts))
         self._put(obj)
@@ -112,6 +116,8 @@ class Tenant:
     def _identified(self, obj: StoredObject, name: str, entries: list[Json]) -> list[Json]:
         if name == "settings":
             return [{"id": str(index), **_without_id(entry)} for index, entry in enumerate(entries)]
+        if name == "definitionValues":
+            return group_policy.stored(entries, lambda: self.new_id(name))
         if name == "scheduledActionsForRule":
             return [{"id": obj.id, **_without_id(entry), **self._actions(entry)} for entry in entries]
         if name == "apps":
@@ -137,6 +143,9 @@ class Tenant:
         reference = f"{self.id}_{object_id}_{self.new_id('secret')}"
         self._secrets[reference] = str(setting.get("value", ""))
         return {**setting, "value": _MASK, "isEncrypted": True, "secretReferenceValueId": reference}
+
+    def _next_priority(self, kind: ResourceType, entity: str) -> int:
+        return 1 + max((obj.payload["priority"] for obj in self.objects(kind) if obj.entity == entity), default=0)
 
     def _next_id(self, kind: ResourceType) -> str:
         if kind.ids is Ids.NUMERIC:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
+from simulator import group_policy
 from simulator.catalogue import BY_COLLECTION
 from simulator.objects import StoredObject, render
 from simulator.problems import bad_request, no_route, not_found, precondition_failed
@@ -19,7 +20,7 @@ from simulator.validation import (
 )
 
 _FILTERS = BY_COLLECTION["deviceManagement/assignmentFilters"]
-_FIXED_ON_PUT = ("platforms", "technologies")
+_FIXED_ON_PUT = ("platforms", "technologies", "settingDefinitionId")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def update(write: Write, object_id: str, *, whole: bool) -> Reply:
     if obj.payload.get("isBuiltIn"):
         raise bad_request("A built-in object cannot be changed.")
     for name in _FIXED_ON_PUT if whole else ():
-        if accepted.payload[name] != obj.payload.get(name):
+        if accepted.payload.get(name) != obj.payload.get(name):
             raise bad_request(f"The property '{name}' of a policy cannot be changed.")
     changed = write.tenant.update(obj, accepted.payload, accepted.parts)
     if kind.update_status == HTTPStatus.NO_CONTENT:
@@ -77,6 +78,10 @@ def delete(write: Write, object_id: str) -> Reply:
     obj = _current(write, object_id)
     if obj.payload.get("isBuiltIn"):
         raise bad_request("A built-in object cannot be deleted.")
+    if write.kind.prioritised and obj.payload.get("priority") == 0:
+        raise bad_request("A default configuration cannot be deleted.")
+    if write.kind.assign_each and obj.assignments:
+        raise bad_request("A profile that is assigned cannot be deleted.")
     write.tenant.delete(obj)
     return Reply(HTTPStatus.NO_CONTENT, effective=True, object_id=object_id)
 
@@ -84,8 +89,10 @@ def delete(write: Write, object_id: str) -> Reply:
 def act(write: Write, object_id: str, action: str) -> Reply:
     """POST to an action of an object, or to a part that grows by POST."""
     obj = _current(write, object_id)
-    if action == "assign":
+    if action == "assign" and not write.kind.assign_each:
         return _assign(write, obj)
+    if action == "assignments" and write.kind.assign_each:
+        return _add_assignment(write, obj)
     for part in write.kind.parts:
         if part.action == action:
             return _replace_part(write, obj, part)
@@ -99,6 +106,8 @@ def act(write: Write, object_id: str, action: str) -> Reply:
 def change_entry(write: Write, object_id: str, name: str, entry_id: str, *, delete: bool) -> Reply:
     """PATCH or DELETE one entry of a part that grows by POST."""
     part = write.kind.part(name)
+    if name == "assignments" and write.kind.assign_each and delete:
+        return _remove_assignment(write, object_id, entry_id)
     if part is None or not part.postable:
         raise no_route(name)
     obj = _current(write, object_id)
@@ -130,6 +139,29 @@ def _assign(write: Write, obj: StoredObject) -> Reply:
     return Reply(HTTPStatus.OK, body, effective=True, object_id=obj.id)
 
 
+def _add_assignment(write: Write, obj: StoredObject) -> Reply:
+    """POST of one assignment: 201. The rules are those of the whole list."""
+    body = write.json()
+    if unknown := body.keys() - {"@odata.type", "target", "source", "sourceId"}:
+        raise bad_request(f"The property '{min(unknown)}' is read-only and cannot be set.")
+    filters = frozenset(found.id for found in write.tenant.objects(_FILTERS))
+    entries = accept_assignments(write.kind, {write.kind.assign_key or "": [*obj.assignments, body]}, filters)
+    changed = write.tenant.assign(obj, entries)
+    of = f"{write.kind.collection}('{obj.id}')/assignments/$entity"
+    answer = {"@odata.context": f"{write.base}/beta/$metadata#{of}", **changed.assignments[-1]}
+    return Reply(HTTPStatus.CREATED, answer, effective=True, object_id=obj.id)
+
+
+def _remove_assignment(write: Write, object_id: str, assignment_id: str) -> Reply:
+    """DELETE of one assignment: 204."""
+    obj = _current(write, object_id)
+    kept = [entry for entry in obj.assignments if entry["id"] != assignment_id]
+    if len(kept) == len(obj.assignments):
+        raise not_found(assignment_id)
+    write.tenant.assign(obj, kept)
+    return Reply(HTTPStatus.NO_CONTENT, effective=True, object_id=obj.id)
+
+
 def _replace_part(write: Write, obj: StoredObject, part: Part) -> Reply:
     body = write.json()
     extra = {"appGroupType"} if part.name == "apps" else set()
@@ -140,8 +172,12 @@ def _replace_part(write: Write, obj: StoredObject, part: Part) -> Reply:
         raise bad_request(f"The parameter '{part.action_key}' must be a list of objects.")
     _check_parts(Accepted(None, {}, {part.name: entries}))
     payload = {name: body[name] for name in extra if name in body}
-    write.tenant.update(obj, payload, {part.name: entries})
-    return Reply(HTTPStatus.NO_CONTENT, effective=True, object_id=obj.id)
+    changed = write.tenant.update(obj, payload, {part.name: entries})
+    if part.action_status == HTTPStatus.NO_CONTENT:
+        return Reply(HTTPStatus.NO_CONTENT, effective=True, object_id=obj.id)
+    of = f"{write.kind.collection}('{obj.id}')/{part.name}"
+    answer = {"@odata.context": f"{write.base}/beta/$metadata#{of}", "value": changed.parts[part.name]}
+    return Reply(HTTPStatus.OK, answer, effective=True, object_id=obj.id)
 
 
 def _add_to_part(write: Write, obj: StoredObject, part: Part) -> Reply:
@@ -161,14 +197,16 @@ def _update_definition_values(write: Write, obj: StoredObject) -> Reply:
     if unknown := body.keys() - {"added", "updated", "deletedIds"}:
         raise bad_request(f"The parameter '{min(unknown)}' in the request payload is not valid.")
     held = {entry["id"]: entry for entry in obj.parts.get("definitionValues", [])}
+    added = group_policy.accept(body.get("added") or [])
+    updated = group_policy.accept(body.get("updated") or [], known=frozenset(held))
     for gone in body.get("deletedIds") or []:
         held.pop(gone, None)
-    for entry in body.get("updated") or []:
-        if entry.get("id") not in held:
-            raise bad_request("An updated definition value does not exist.")
-        held[entry["id"]] = held[entry["id"]] | entry
-    added = write.tenant.identified(obj, {"definitionValues": body.get("added") or []})["definitionValues"]
-    write.tenant.update(replace(obj, parts={**obj.parts, "definitionValues": [*held.values(), *added]}), {}, {})
+    kept = [entry for entry in held.values() if all(entry["id"] != change["id"] for change in updated)]
+    changed = write.tenant.identified(obj, {"definitionValues": [*updated, *added]})["definitionValues"]
+    values = [*kept, *changed]
+    if len(set(group_policy.definition_ids(values))) != len(values):
+        raise bad_request("A definition has one value in a policy.")
+    write.tenant.update(replace(obj, parts={**obj.parts, "definitionValues": values}), {}, {})
     return Reply(HTTPStatus.NO_CONTENT, effective=True, object_id=obj.id)
 
 

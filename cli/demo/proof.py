@@ -60,11 +60,7 @@ def most_writes_of_one_call(entries: Iterable[Entry], run_id: UUID) -> int:
     An item may need several different calls (create, then its apps or its assignments); each is judged by itself. Calls
     to an object that the run created are the same call whatever id the object got.
     """
-    calls = Counter(
-        (entry.item, entry.step, entry.method, _shape(entry))
-        for entry in effective_writes(entries)
-        if _of(entry, run_id)
-    )
+    calls = Counter((entry.item, entry.step, *entry.call) for entry in effective_writes(entries) if _of(entry, run_id))
     return max(calls.values(), default=0)
 
 
@@ -81,8 +77,3 @@ def writes_elsewhere(entries: list[Entry], tenant: str) -> int:
 
 def _of(entry: Entry, run_id: UUID) -> bool:
     return entry.run == str(run_id)
-
-
-def _shape(entry: Entry) -> str:
-    path = entry.path.partition("?")[0]
-    return path.replace(entry.object_id, "{id}") if entry.object_id else path

@@ -116,6 +116,9 @@ class RunView(BaseModel):
     freshness_reason: Reason | None = Field(default=None, description="why a preview is not current")
     safety: SafetyView | None = Field(default=None, description="of an execution: what was known when it was queued")
     error: SafeErrorView | None = None
+    skipped_types: list[str] | None = Field(
+        default=None, description="policy types that were left out, since no permission for them was given"
+    )
     dead_messages: list[DeadMessageView] | None = Field(
         default=None, description="messages about this run that nobody could work with; only where one run is read"
     )
@@ -156,6 +159,7 @@ class RunView(BaseModel):
             freshness_reason=judgement.reason if judgement else None,
             safety=SafetyView.of(run.metadata),
             error=SafeErrorView.of(run.error_code.value if run.error_code else None, run.error_context),
+            skipped_types=(run.results or {}).get("skipped_types") or None,
             dead_messages=[DeadMessageView.of(message) for message in dead] or None,
             links=_links(run),
         )

@@ -49,19 +49,26 @@ class Change(Attempt):
         if self.item.step is not None and self.item.step == self.entry.sent:
             return True, await self._read_back(self.entry.sent, self.item.remote_id)
         if self.item.step == Step.ASSIGN:
-            return True, (await self._judged(self._probe.assign(self.item.remote_id))).seen
+            return True, await self._assigned_so_far()
         if self.entry.half_written:
-            return await self._half_written()
+            seen = await self._half_done(self.entry.target_id or self.item.remote_id)
+            return seen.fingerprint == self.goal.fingerprint, seen
         probed = await self._judged(self._probe.write())
         if probed.verdict is Verdict.NOT_APPLIED:
             return False, self._as_previewed(probed.seen) if probed.seen else await self._undrifted()
         return True, probed.seen
 
-    async def _half_written(self) -> tuple[bool, Seen]:
-        seen = await self._probe.read(self.entry.target_id or self.item.remote_id)
+    async def _assigned_so_far(self) -> Seen | None:
+        if self.entry.half_assigned:
+            return await self._half_done(self.item.remote_id)
+        return (await self._judged(self._probe.assign(self.item.remote_id))).seen
+
+    async def _half_done(self, remote_id: str | None) -> Seen:
+        """Look at what there is; the step goes on from there."""
+        seen = await self._probe.read(remote_id)
         if seen is None:
             raise Ended(Outcome.UNKNOWN, SafeCode.RESTORE_OUTCOME_UNKNOWN)
-        return seen.fingerprint == self.goal.fingerprint, seen
+        return seen
 
     async def _undrifted(self) -> Seen | None:
         """Return the live object if it still is what the preview saw; end the item before any write otherwise."""
@@ -106,6 +113,8 @@ class Change(Attempt):
         tag = self.slice_.tag(self.item, Step.ASSIGN)
         try:
             await self.writer.assign(self.material.backup.policy_type, remote_id, assignments, tag)
+        except HalfWrittenError:
+            raise
         except ThrottledError as error:
             raise self.refused(error, keep_intent=True) from error
         except TransientError as error:

@@ -73,6 +73,7 @@ class Attempt(ABC):
     entry: PlanEntry
     max_attempts: int
     may_have_written: bool = False
+    step: Step = Step.WRITE  # the one whose intent was committed last
 
     async def apply(self) -> ItemResult:
         """Do what is still to do; raise the connector's errors, or `Unfinished`, while another attempt may help."""
@@ -120,6 +121,7 @@ class Attempt(ABC):
             evidence=before,
         )
         await self.slice_.intend(intent)
+        self.step = step
         self.may_have_written = True
 
     @staticmethod
@@ -128,13 +130,14 @@ class Attempt(ABC):
         return Unfinished(error, REFUSED, keep_intent=keep_intent) if was_refused(error) else error
 
     def _complete_later(self, half: HalfWrittenError) -> ItemResult:
-        """Remember with the plan that the object is half written; the next attempt completes it by an update."""
+        """Remember with the plan which step is half done; the next attempt completes it."""
         error = half.cause if isinstance(half.cause, ThrottledError) else half
         if self._is_last_attempt(error):
             code = SafeCode.RESTORE_VERIFY_FAILED
             return ItemResult(self.item.ordinal, Outcome.FAILED, code, remote_id=half.remote_id)
         reason = REFUSED if was_refused(error) else HALF_WRITTEN
-        progress = {**plan_of(self.item), "half_written": True}
+        half_done = "half_written" if self.step is Step.WRITE else "half_assigned"
+        progress = {**plan_of(self.item), half_done: True}
         raise Unfinished(error, reason, remote_id=half.remote_id, plan=progress) from half
 
     def _read_later(self, unread: Unread) -> ItemResult:

@@ -43,6 +43,7 @@ class PlanEntry:
     choices: Sequence[Json] = ()  # of an ambiguous item: objects that a person may name as its target
     # Of an execution only, while its item is open:
     half_written: bool = False  # a write of several calls stopped in the middle
+    half_assigned: bool = False  # assignments that are sent one by one stopped in the middle
     sent: Step | None = None  # this step's call was answered, but the tenant does not show its effect yet
     looks: int = 0  # times that the effect was looked for
 

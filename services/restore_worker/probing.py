@@ -7,6 +7,7 @@ from services.restore_worker.desired import NO_ASSIGNMENTS, Desired
 from services.restore_worker.live import Live, Seen
 from services.restore_worker.material import Material
 from services.restore_worker.planning import PlanEntry
+from shared.connectors.policy_types import policy_type
 from shared.connectors.port import CallTag
 from shared.domain.plans import PlanAction
 
@@ -62,7 +63,15 @@ class Probe:
             return Probed(Verdict.DONE, seen)
         if seen.assignments_fingerprint == (self.entry.live_assignments_fingerprint or NO_ASSIGNMENTS):
             return Probed(Verdict.NOT_APPLIED, seen)
+        if self._is_on_its_way(seen):
+            return Probed(Verdict.NOT_APPLIED, seen)
         return Probed(Verdict.UNDECIDABLE, seen)
+
+    def _is_on_its_way(self, seen: Seen) -> bool:
+        """Tell whether assignments that are sent one by one stopped where what is left adds to them only."""
+        how = policy_type(self.material.backup.policy_type).assigning
+        wanted = self.goal.assignments or []
+        return how is not None and how.one_by_one and all(entry in wanted for entry in seen.assignments)
 
     async def read(self, remote_id: str | None) -> Seen | None:
         """Read the target afresh."""

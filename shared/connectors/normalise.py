@@ -16,6 +16,7 @@ from unicodedata import category
 import jsonpatch
 import rfc8785
 
+from shared.connectors.links import as_addresses
 from shared.connectors.paths import change, holders, remove, values_at
 from shared.connectors.policy_types.model import PolicyType, UnorderedSet, bare_type
 from shared.connectors.policy_types.registry import declaration
@@ -85,6 +86,7 @@ def restorable_body(policy_type: PolicyType | str, payload: Json) -> Json:
         if has_masked_secret(payload):
             raise PermanentError(SafeCode.RESTORE_SECRET_UNAVAILABLE, policy_type=one.key)
         body: Json = _plain(payload)
+        as_addresses(body, one.links)
         for path in (*COMMON_SERVER_KEYS, *one.server_keys, *SECRET_KEYS, "assignments"):
             remove(body, path)
     except RecursionError:
@@ -147,6 +149,7 @@ def _name(one: PolicyType, payload: Json) -> str:
 
 def _normal_form(one: PolicyType, payload: Json) -> Json:
     form: Json = _plain(payload)
+    as_addresses(form, one.links)
     derived = [rule.key for rule in one.derived if form.get(rule.governed_by) in rule.values]
     for path in (*COMMON_SERVER_KEYS, *one.server_keys, *SECRET_KEYS, *derived, "assignments"):
         remove(form, path)

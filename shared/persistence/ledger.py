@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Executable, Row, Select, bindparam, cast, select
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.domain.errors import safe_context
+from shared.domain.errors import SafeCode, safe_context
 from shared.domain.items import ItemState
 from shared.domain.runs import Counts, RunType, WaitReason
 from shared.persistence import ledger_statements as statements
@@ -170,6 +170,11 @@ class SqlLedger(SqlLeases):
         of = {**self._of(lease), "at_most": limit}
         rows = await self._connection.execute(statements.failures(lease.run_type), of)
         return [{"item_id": str(row.item_id), "label": row.label, "code": row.error_code} for row in rows]
+
+    async def skipped(self, lease: Lease, code: SafeCode) -> list[str]:
+        """Return the policy types of the items that were skipped with this code, in order."""
+        of = {**self._of(lease), "of_code": code.value}
+        return [row.policy_type for row in await self._connection.execute(statements.skipped(lease.run_type), of)]
 
     async def _run(self, statement: Executable, lease: Lease, values: Mapping[str, Any] | None = None) -> RunRecord:
         """Execute a fenced statement that returns the run's row."""

@@ -268,6 +268,19 @@ def failures(run_type: RunType) -> Select[Any]:
     )
 
 
+@cache
+def skipped(run_type: RunType) -> Select[Any]:
+    """Return the policy types of the items that were skipped with `of_code`."""
+    table = RUN_TABLES[run_type]
+    items = table.items.c
+    return (
+        select(items.policy_type)
+        .distinct()
+        .where(_of_run(table), items.state == ItemState.SKIPPED.value, items.error_code == bindparam("of_code"))
+        .order_by(items.policy_type)
+    )
+
+
 def _change(table: RunTable, **changes: Any) -> ReturningUpdate[Any]:  # noqa: ANN401  column values of any type
     known = (*table.columns(), paused(table).label("is_paused"))
     return update(table.runs).where(holds(table)).values(**changes).returning(*known)

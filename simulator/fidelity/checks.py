@@ -8,12 +8,17 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simulator.fidelity.families import FAMILIES, Family, family_of, model
+else:
+    from families import FAMILIES, Family, family_of, model
 
 MANY = 60  # objects per collection, more than two pages of 25
 
@@ -37,113 +42,6 @@ class Credential:
         return import_module("azure.core.credentials").AccessToken(
             answer["access_token"], int(time.time()) + answer["expires_in"]
         )
-
-
-def model(name: str) -> Any:  # noqa: ANN401  the library has no types here
-    """Load a model of the library by its class name."""
-    module = "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")
-    return getattr(import_module(f"msgraph_beta.generated.models.{module}"), name)
-
-
-@dataclass(frozen=True)
-class Family:
-    """One collection: how to reach it, what to create in it, and what to change."""
-
-    name: str
-    path: tuple[str, ...]
-    key: str
-    make: Callable[[str], Any]
-    name_field: str = "display_name"
-    assign: str | None = "assignments"
-
-    def builder(self, client: Any) -> Any:  # noqa: ANN401  the library has no types here
-        """The library's request builder of the collection."""
-        for step in self.path:
-            client = getattr(client, step)
-        return client
-
-    def item(self, client: Any, object_id: str) -> Any:  # noqa: ANN401  the library has no types here
-        """The library's request builder of one object."""
-        return getattr(self.builder(client), f"by_{self.key}_id")(object_id)
-
-
-def ring(name: str) -> Any:  # noqa: ANN401  a model of the library
-    """An update ring."""
-    return model("WindowsUpdateForBusinessConfiguration")(
-        display_name=name, description="made by the library", quality_updates_deferral_period_in_days=3
-    )
-
-
-def catalog_policy(name: str) -> Any:  # noqa: ANN401  a model of the library
-    """A settings catalogue policy with one setting."""
-    value = model("DeviceManagementConfigurationIntegerSettingValue")(value=7)
-    instance = model("DeviceManagementConfigurationSimpleSettingInstance")(
-        setting_definition_id="device_sample_one", simple_setting_value=value
-    )
-    return model("DeviceManagementConfigurationPolicy")(
-        name=name,
-        platforms=model("DeviceManagementConfigurationPlatforms").Windows10,
-        technologies=model("DeviceManagementConfigurationTechnologies").Mdm,
-        settings=[model("DeviceManagementConfigurationSetting")(setting_instance=instance)],
-    )
-
-
-def compliance_policy(name: str) -> Any:  # noqa: ANN401  a model of the library
-    """A compliance policy with its block action."""
-    block = model("DeviceComplianceActionItem")(
-        action_type=model("DeviceComplianceActionType").Block, grace_period_hours=6
-    )
-    rule = model("DeviceComplianceScheduledActionForRule")(rule_name="Any", scheduled_action_configurations=[block])
-    return model("Windows10CompliancePolicy")(
-        display_name=name, bit_locker_enabled=True, scheduled_actions_for_rule=[rule]
-    )
-
-
-def assignment_filter(name: str) -> Any:  # noqa: ANN401  a model of the library
-    """An assignment filter."""
-    return model("DeviceAndAppManagementAssignmentFilter")(
-        display_name=name,
-        platform=model("DevicePlatformType").Windows10AndLater,
-        rule='(device.deviceOwnership -eq "Corporate")',
-    )
-
-
-FAMILIES = (
-    Family("deviceConfigurations", ("device_management", "device_configurations"), "device_configuration", ring),
-    Family(
-        "configurationPolicies",
-        ("device_management", "configuration_policies"),
-        "device_management_configuration_policy",
-        catalog_policy,
-        "name",
-    ),
-    Family(
-        "deviceCompliancePolicies",
-        ("device_management", "device_compliance_policies"),
-        "device_compliance_policy",
-        compliance_policy,
-    ),
-    Family(
-        "assignmentFilters",
-        ("device_management", "assignment_filters"),
-        "device_and_app_management_assignment_filter",
-        assignment_filter,
-        assign=None,
-    ),
-    Family(
-        "roleScopeTags",
-        ("device_management", "role_scope_tags"),
-        "role_scope_tag",
-        lambda name: model("RoleScopeTag")(display_name=name, description="made by the library"),
-    ),
-    Family(
-        "iosManagedAppProtections",
-        ("device_app_management", "ios_managed_app_protections"),
-        "ios_managed_app_protection",
-        lambda name: model("IosManagedAppProtection")(display_name=name, pin_required=True),
-        assign=None,  # the library has no assign of this collection; the platform's base type has it
-    ),
-)
 
 
 class Checks:
@@ -221,6 +119,9 @@ ASSIGNMENTS = {
     "configurationPolicies": "DeviceManagementConfigurationPolicyAssignment",
     "deviceCompliancePolicies": "DeviceCompliancePolicyAssignment",
     "roleScopeTags": "RoleScopeTagAutoAssignment",
+    "groupPolicyConfigurations": "GroupPolicyConfigurationAssignment",
+    "compliancePolicies": "DeviceManagementConfigurationPolicyAssignment",
+    "deviceEnrollmentConfigurations": "EnrollmentConfigurationAssignment",
 }
 
 
@@ -233,7 +134,7 @@ async def assigns(client: Any, family: Family) -> bool:  # noqa: ANN401  the lib
     entry = model(ASSIGNMENTS[family.name])(target=target)
     item = family.item(client, made.id)
     for _ in range(2):
-        await item.assign.post(body_type(assignments=[entry]))
+        await item.assign.post(body_type(**{str(family.assign): [entry]}))
     [held] = (await item.assignments.get()).value
     return bool(held.target.group_id == target.group_id) and type(held.target) is type(target)
 
@@ -253,6 +154,69 @@ async def assigns_ios(client: Any) -> bool:  # noqa: ANN401  the library has no 
     await builder(client.request_adapter, url).post(body)
     [held] = (await family.item(client, made.id).assignments.get()).value
     return bool(held.target.group_id == target.group_id)
+
+
+async def assigns_one_by_one(client: Any) -> bool:  # noqa: ANN401  the library has no types here
+    """An Autopilot profile: assignments are objects, made and deleted one at a time."""
+    family = family_of("windowsAutopilotDeploymentProfiles")
+    item = family.item(client, (await family.builder(client).post(family.make("Assigned"))).id)
+    entry_type, target_type = model("WindowsAutopilotDeploymentProfileAssignment"), model("AllDevicesAssignmentTarget")
+    made = await item.assignments.post(entry_type(target=target_type()))
+    [held] = (await item.assignments.get()).value
+    await item.assignments.by_windows_autopilot_deployment_profile_assignment_id(made.id).delete()
+    return type(held.target) is target_type and held.id == made.id and not (await item.assignments.get()).value
+
+
+async def updates_definition_values(client: Any) -> bool:  # noqa: ANN401  the library has no types here
+    """Values that are bound to definitions are read back with the definitions and as the types that were sent."""
+    family = family_of("groupPolicyConfigurations")
+    item = family.item(client, (await family.builder(client).post(family.make("Values"))).id)
+    of = "https://graph.microsoft.com/beta/deviceManagement/groupPolicyDefinitions"
+    definition = f"{of}('11111111-2222-4333-8444-555555555555')"
+    presented = model("GroupPolicyPresentationValueText")(value="x")
+    presented.additional_data = {
+        "presentation@odata.bind": f"{definition}/presentations('{'1' * 8}-2222-4333-8444-0{'5' * 11}')"
+    }
+    value = model("GroupPolicyDefinitionValue")(enabled=True, presentation_values=[presented])
+    value.additional_data = {"definition@odata.bind": definition}
+    module = "msgraph_beta.generated." + ".".join(family.path) + ".item.update_definition_values"
+    body_type = import_module(
+        f"{module}.update_definition_values_post_request_body"
+    ).UpdateDefinitionValuesPostRequestBody
+    await item.update_definition_values.post(body_type(added=[value], updated=[], deleted_ids=[]))
+    [held] = (await item.definition_values.get()).value
+    [shown] = (
+        await item.definition_values.by_group_policy_definition_value_id(held.id).presentation_values.get()
+    ).value
+    await item.update_definition_values.post(body_type(added=[], updated=[], deleted_ids=[held.id]))
+    return type(shown) is type(presented) and shown.value == "x" and not (await item.definition_values.get()).value
+
+
+async def sets_scheduled_actions(client: Any) -> bool:  # noqa: ANN401  the library has no types here
+    """The actions of a compliance policy of settings have a call of their own, which answers them."""
+    family = family_of("compliancePolicies")
+    item = family.item(client, (await family.builder(client).post(family.make("Actions"))).id)
+    block = model("DeviceManagementComplianceActionItem")(
+        action_type=model("DeviceManagementComplianceActionType").Block, grace_period_hours=6
+    )
+    rule = model("DeviceManagementComplianceScheduledActionForRule")(scheduled_action_configurations=[block])
+    module = "msgraph_beta.generated." + ".".join(family.path) + ".item.set_scheduled_actions"
+    body_type = import_module(f"{module}.set_scheduled_actions_post_request_body").SetScheduledActionsPostRequestBody
+    answer = await item.set_scheduled_actions.post_as_set_scheduled_actions_post_response(
+        body_type(scheduled_actions=[rule])
+    )
+    [held] = (await item.scheduled_actions_for_rule.get()).value
+    return len(answer.value) == 1 and type(held) is type(rule)
+
+
+async def reads_the_rest(client: Any) -> bool:  # noqa: ANN401  the library has no types here
+    """What the simulator only shows: conditional access with its conditions, and legacy intents with their settings."""
+    [policy] = (await client.identity.conditional_access.policies.get()).value
+    [intent] = (await client.device_management.intents.get()).value
+    settings = (await client.device_management.intents.by_device_management_intent_id(intent.id).settings.get()).value
+    kinds = {type(setting).__name__ for setting in settings}
+    known = {"DeviceManagementBooleanSettingInstance", "DeviceManagementStringSettingInstance"}
+    return policy.conditions.users.include_users == ["All"] and kinds == known
 
 
 async def reads_settings(client: Any) -> bool:  # noqa: ANN401  the library has no types here
@@ -279,6 +243,10 @@ async def run(facts: dict[str, str]) -> int:
             await checks.run(f"{family.name} {check.__name__}", check(client, family))
         if family.assign:
             await checks.run(f"{family.name} assigns", assigns(client, family))
+    await checks.run("windowsAutopilotDeploymentProfiles assigns", assigns_one_by_one(client))
+    await checks.run("groupPolicyConfigurations values", updates_definition_values(client))
+    await checks.run("compliancePolicies actions", sets_scheduled_actions(client))
+    await checks.run("conditional access and intents", reads_the_rest(client))
     await checks.run("iosManagedAppProtections assigns", assigns_ios(client))
     await checks.run("configurationPolicies settings", reads_settings(client))
     version = import_module("importlib.metadata").version("msgraph-beta-sdk")

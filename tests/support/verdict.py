@@ -120,10 +120,7 @@ async def _i1_every_promise_is_one_run(journal: Journal, world: World, report: R
 
 
 def _i2_nothing_is_done_twice(entries: list[Entry], report: Report) -> None:
-    calls = Counter(
-        (entry.run, entry.item, entry.step, entry.method, entry.path.replace(entry.object_id or "\0", "{id}"))
-        for entry in effective_writes(entries)
-    )
+    calls = Counter((entry.run, entry.item, entry.step, *entry.call) for entry in effective_writes(entries))
     _note(report, "duplicated", [f"took effect {count} times: {call}" for call, count in calls.items() if count > 1])
     _note(report, "unexpected", [f"a write without a name: {entry}" for entry in untagged_writes(entries)])
     workers: dict[str, set[str]] = defaultdict(set)

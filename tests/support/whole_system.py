@@ -134,9 +134,7 @@ async def interrupt_the_writer(
 def calls_of(entries: list[Entry], run: Run) -> Counter[tuple[str | None, ...]]:
     """Count the effective calls of a run; an object's id does not make another call of a create's follow-up."""
     return Counter(
-        (entry.item, entry.step, entry.method, entry.path.replace(entry.object_id or "\0", "{id}"))
-        for entry in effective_writes(entries)
-        if entry.run == str(run.id)
+        (entry.item, entry.step, *entry.call) for entry in effective_writes(entries) if entry.run == str(run.id)
     )
 
 

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from services.bulk_worker.capturing import Capture, capture
 from services.bulk_worker.inventory import Inventory
-from services.bulk_worker.listing import ListedType, list_type
-from services.bulk_worker.operations.base import PHASES, BulkWork, listing_id, selected_types
+from services.bulk_worker.listing import ListedType, listed_item
+from services.bulk_worker.operations.base import PHASES, BulkWork, listing_id, names_no_types, selected_types
 from services.bulk_worker.ports import BulkTransaction, BulkUnitOfWork
 from shared.connectors.policy_types import policy_type
 from shared.connectors.port import Connectors, TenantReader
@@ -24,8 +24,8 @@ class _CaptureIntoSet(BulkWork, ABC):
     """Captures policies into the set `set_of(run)`.
 
     A selection by rule is taken from a fresh inventory. A type whose listing fails becomes an item of the run: it is
-    listed again under the retry policy, and either brings its policies into the run or fails with the reason. So a set
-    is never silently incomplete.
+    listed again under the retry policy, and either brings its policies into the run, fails with the reason, or is left
+    out with it (ADR 20). So a set is never silently incomplete.
     """
 
     def __init__(self, uow: BulkUnitOfWork, connectors: Connectors) -> None:
@@ -75,8 +75,7 @@ class _CaptureIntoSet(BulkWork, ABC):
                 if item.item_id in present:
                     return ItemResult(item.ordinal, Outcome.SKIPPED, SafeCode.BACKUP_SET_ITEM_ALREADY_IN_SET)
                 if item.item_id == listing_id(item.policy_type):
-                    listed = await list_type(reader, item.policy_type, slice_.tag(item))
-                    return ItemResult(item.ordinal, Outcome.LISTED, effect=listed)
+                    return await listed_item(reader, item, slice_.tag(item), everything=names_no_types(slice_.run))
                 return await _captured(reader, slice_, item, policies.get(item.item_id))
 
             yield work

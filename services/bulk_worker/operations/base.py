@@ -7,6 +7,8 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from services.bulk_worker.ports import BulkTransaction, BulkUnitOfWork
 from shared.connectors.policy_types import all_types, policy_type
 from shared.connectors.port import CallTag, Connectors
+from shared.domain.errors import SafeCode
+from shared.domain.items import Outcome
 from shared.engine.work import Slice, outcomes_and_failures
 from shared.ports import Intent, ItemResult, RunRecord
 
@@ -25,8 +27,13 @@ def selected_types(run: RunRecord) -> list[str] | None:
     """
     if run.selector is None:
         return None
-    named = run.selector.get("policy_types") or ()
+    named = () if names_no_types(run) else run.selector["policy_types"]
     return [policy_type(key).key for key in named] if named else [one.key for one in all_types()]
+
+
+def names_no_types(run: RunRecord) -> bool:
+    """Tell whether the run is about everything there is, and not about types that somebody named."""
+    return not (run.selector or {}).get("policy_types")
 
 
 def run_tag(slice_: Slice) -> CallTag:
@@ -57,5 +64,8 @@ class BulkWork:
         """Nothing precedes the end."""
 
     async def summary(self, tx: BulkTransaction, slice_: Slice) -> Mapping[str, Any]:
-        """Return the items by outcome and the first failures."""
-        return await outcomes_and_failures(tx, slice_)
+        """Return the items by outcome, the first failures, and the types that were left out."""
+        summary = await outcomes_and_failures(tx, slice_)
+        if Outcome.SKIPPED in summary["outcomes"]:
+            summary["skipped_types"] = await tx.ledger.skipped(slice_.lease, SafeCode.AUTH_PERMISSION_MISSING)
+        return summary

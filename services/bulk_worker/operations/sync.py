@@ -3,11 +3,10 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from services.bulk_worker.listing import ListedType, list_type
+from services.bulk_worker.listing import ListedType, listed_item
 from services.bulk_worker.operations.base import BulkWork, listing_id
 from services.bulk_worker.ports import BulkTransaction
 from shared.connectors.policy_types import all_types
-from shared.domain.items import Outcome
 from shared.engine.work import Slice, WorkItem
 from shared.ports import Item, ItemResult, NewItem
 
@@ -26,8 +25,7 @@ class SyncPolicies(BulkWork):
         async with self._connectors.reader(slice_.connection) as reader:
 
             async def work(item: Item) -> ItemResult:
-                listed = await list_type(reader, item.policy_type, slice_.tag(item))
-                return ItemResult(item.ordinal, Outcome.LISTED, effect=listed)
+                return await listed_item(reader, item, slice_.tag(item), everything=True)
 
             yield work
 

@@ -70,13 +70,15 @@ class ReadCalls:
         etag = found.get("@odata.etag") or headers.get("etag")
         return found, etag if isinstance(etag, str) else None
 
-    async def pages(self, path: str, tag: CallTag, subject: Subject = Subject.OBJECT) -> AsyncIterator[Json]:
+    async def pages(
+        self, path: str, tag: CallTag, subject: Subject = Subject.OBJECT, *, expand: str = ""
+    ) -> AsyncIterator[Json]:
         """Yield the entries of a collection to its end.
 
         Raises `PermanentError(GRAPH_PAGING_BROKEN)` for a next page that was there before, lies on another host, or
         holds no list: a listing that stops early would look like deleted policies.
         """
-        async for entry in self._walk(self._url(path), tag, subject):
+        async for entry in self._walk(self._url(path, expand), tag, subject):
             yield entry
 
     async def _walk(self, first: str | None, tag: CallTag, subject: Subject) -> AsyncIterator[Json]:
@@ -95,6 +97,11 @@ class ReadCalls:
     async def rest_of(self, next_link: object, tag: CallTag) -> list[Json]:
         """Return the entries that follow a list that came inline with a link to its next page."""
         return [entry async for entry in self._walk(self._next(next_link), tag, Subject.OBJECT)]
+
+    @property
+    def root(self) -> str:
+        """What addresses of objects begin with: host and API version, with a slash at the end."""
+        return self._root
 
     def _url(self, path: str, expand: str = "") -> str:
         return f"{self._root}{path}?$expand={expand}" if expand else self._root + path

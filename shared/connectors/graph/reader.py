@@ -8,6 +8,7 @@ from shared.connectors.graph.calls import ReadCalls
 from shared.connectors.normalise import display_name, is_plain_id, natural_key
 from shared.connectors.policy_types import PolicyType
 from shared.connectors.policy_types import policy_type as declared
+from shared.connectors.policy_types.model import SubCollection
 from shared.connectors.port import CallTag, Json, PolicyRef, RemotePolicy
 from shared.domain.errors import PermanentError, SafeCode
 
@@ -41,12 +42,24 @@ class GraphReader:
             raise PermanentError(SafeCode.POLICY_TYPE_UNKNOWN, policy_type=policy_type, reason="other_type")
         await self._complete(payload, tag)
         for sub in one.sub_collections:
-            payload[sub.key] = [entry async for entry in self._calls.pages(f"{path}/{sub.path}", tag)]
+            payload[sub.key] = await self._entries(path, sub, tag)
         assignments: list[Json] = []
         if one.assigning:
             assignments = [entry async for entry in self._calls.pages(f"{path}/assignments", tag)]
         payload.pop("assignments", None)
         return RemotePolicy(ref_of(one, payload), payload, assignments, etag if one.has_etags else None)
+
+    async def _entries(self, path: str, sub: SubCollection, tag: CallTag) -> list[Json]:
+        """Return a sub-collection with what is nested in it; one request more for each entry and nested list."""
+        where = f"{path}/{sub.path}"
+        found = [entry async for entry in self._calls.pages(where, tag, expand=sub.expand)]
+        for nested in sub.nested:
+            for entry in found:
+                entry_id = entry.get("id")
+                if not isinstance(entry_id, str) or not is_plain_id(entry_id):
+                    raise bad_answer(Subject.OBJECT, field="id", reason=sub.key)
+                entry[nested.key] = await self._entries(f"{where}/{quote(entry_id, safe='')}", nested, tag)
+        return found
 
     async def _complete(self, payload: Json, tag: CallTag) -> None:
         """Follow the links of lists that came inline but not whole; one deeper down cannot be followed safely."""

@@ -35,10 +35,30 @@ class ThrottleClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SubCollection:
-    """A list that the object's own answer does not carry: fetched from `{object}/{path}`, paged, stored under `key`."""
+    """A list that the object's own answer does not carry: fetched from `{object}/{path}`, paged, stored under `key`.
+
+    `expand` is asked for with it; `nested` are lists of each entry, fetched from below that entry in the same way.
+    """
 
     key: str
     path: str
+    expand: str = ""
+    nested: "tuple[SubCollection, ...]" = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Which object of the service's own catalogue an entry of the list `of` is about: its key `to` refers to it.
+
+    It is read expanded, as an object with an id, and written as `{to}@odata.bind` with the object's address. That is
+    `address` with the id in it, below the API version; of a `nested` link, below the address of the entry around it.
+    Normal forms and restorable bodies hold the address as text. It also tells the entries of the list apart.
+    """
+
+    of: str
+    to: str
+    address: str
+    nested: "Link | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +67,9 @@ class SubCall:
 
     The call goes to `{object}/{path}` as POST `{body_key: <the list>, **<the keys in also>}`, with the keys of `entry`
     set on each entry. `on_create` is False where creating takes the key inline. Where `match` names a key, the entries
-    are objects of their own instead: matched by that key, then each created, updated or deleted.
+    are objects of their own instead: matched by that key, then each created, updated or deleted. `by_difference`: the
+    call takes what is to change only, as `{added, updated, deletedIds}`, against the sub-collection of the same key,
+    whose entries a link tells apart.
     """
 
     key: str
@@ -57,15 +79,21 @@ class SubCall:
     on_create: bool = True
     entry: Mapping[str, Any] = field(default_factory=dict)
     match: str = ""
+    by_difference: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Assigning:
-    """How the whole list is replaced: POST `{object}/{path}` with `{body_key: [{"@odata.type": wrapper, ...}]}`."""
+    """How the whole list is replaced: POST `{object}/{path}` with `{body_key: [{"@odata.type": wrapper, ...}]}`.
+
+    `one_by_one` where nothing replaces the list: `{object}/assignments` gets a POST for each new entry and a DELETE for
+    each that is to go, in an order that never reaches more people than before or after.
+    """
 
     body_key: str = "assignments"
     wrapper: str | None = None
     path: str = "assign"
+    one_by_one: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +149,7 @@ class PolicyType:
     expand: str = ""
     sub_collections: tuple[SubCollection, ...] = ()
     sub_calls: tuple[SubCall, ...] = ()
+    links: tuple[Link, ...] = ()
     update_verb: str = "PATCH"
     assigning: Assigning | None = None
     name_field: str = "displayName"
@@ -137,6 +166,7 @@ class PolicyType:
     risk: Risk = Risk.MEDIUM
     throttle: ThrottleClass = ThrottleClass.INTUNE
     has_etags: bool = False
+    optional_permission: bool = False  # beyond Intune's own: without it, "everything" leaves the type out and says so
 
     @property
     def may_write(self) -> bool:

@@ -31,7 +31,7 @@ def collect(declared: Sequence[PolicyType]) -> Mapping[str, PolicyType]:
     return MappingProxyType(found)
 
 
-POLICY_TYPES: Mapping[str, PolicyType] = collect(list(_declared()))
+POLICY_TYPES: Mapping[str, PolicyType] = collect(list(dict.fromkeys(_declared())))  # one may build on another's
 
 
 def policy_type(key: str) -> PolicyType:

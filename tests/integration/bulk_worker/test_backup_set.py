@@ -11,6 +11,7 @@ from tests.support.bulk_lab import BulkLab
 
 CREATE = "backup_set.create"
 ADD = "backup_set.add_policies"
+OPTIONAL = "conditionalAccessPolicy"
 
 
 async def the_set(bulk: BulkLab, set_id: UUID) -> BackupSet:
@@ -78,6 +79,24 @@ async def test_a_type_that_cannot_be_listed_makes_the_set_partial_and_says_why(b
     assert ("Assignment filter", "failed", "auth.permission_missing") in await bulk.outcomes(run)
     assert run.results is not None
     assert run.results["set"]["items"] == 1
+
+
+async def test_a_backup_of_everything_leaves_out_a_type_whose_permission_is_optional_and_says_so(bulk: BulkLab) -> None:
+    bulk.tenant.add("a")
+    denied = [RunFatalError(SafeCode.AUTH_PERMISSION_MISSING) for _ in range(2)]
+    bulk.tenant.fail("list", OPTIONAL, *denied)
+    run = await bulk.run(CREATE, selector={"all": True})
+    assert (run.status, run.counts) == (RunStatus.SUCCEEDED, Counts(2, 1, 0, 1))
+    assert ("Conditional access policy", "skipped", "auth.permission_missing") in await bulk.outcomes(run)
+    assert run.results is not None
+    assert (run.results["skipped_types"], run.results["set"]["items"]) == ([OPTIONAL], 1)
+
+
+async def test_whoever_names_a_type_is_told_that_its_permission_is_missing(bulk: BulkLab) -> None:
+    denied = [RunFatalError(SafeCode.AUTH_PERMISSION_MISSING) for _ in range(2)]
+    bulk.tenant.fail("list", OPTIONAL, *denied)
+    run = await bulk.run(CREATE, selector={"policy_types": [OPTIONAL]})
+    assert (run.status, run.counts) == (RunStatus.FAILED, Counts(1, 0, 1, 0))
 
 
 async def test_a_type_that_can_be_listed_a_moment_later_brings_its_policies_into_the_run(bulk: BulkLab) -> None:

@@ -5,10 +5,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
 
 import pytest
 import uvicorn
 from starlette.types import ASGIApp
+
+from shared.connectors.port import TenantConnection
+from simulator.server import SimulatorSettings, create_app
 
 START_LIMIT = 10.0  # seconds
 
@@ -40,3 +46,29 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> str:
     """Put the app's secret where `secret_ref` points; return the reference."""
     monkeypatch.setenv("MEADOW_GRAPH_SECRET", "canary-secret")
     return "env:MEADOW_GRAPH_SECRET"
+
+
+@dataclass(frozen=True)
+class World:
+    """Two tenants of one simulator."""
+
+    first: TenantConnection
+    second: TenantConnection
+    url: str
+    app: Any
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    settings = SimulatorSettings(tenants=2)
+    monkeypatch.setenv("MEADOW_SIMULATOR_SECRET", settings.app_secret)
+    app = create_app(settings)
+    with listening(app) as url:
+        known = {
+            "graph_url": url,
+            "authority_url": url,
+            "client_id": settings.app_id,
+            "secret_ref": "env:MEADOW_SIMULATOR_SECRET",
+        }
+        one, two = (TenantConnection(uuid4(), "graph", str(settings.tenant_id(number)), known) for number in (1, 2))
+        yield World(one, two, url, app)

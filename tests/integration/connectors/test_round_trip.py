@@ -2,8 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,9 +15,8 @@ from shared.connectors.folder import scan
 from shared.connectors.normalise import fingerprint, normalised, normalised_assignments, restorable_body
 from shared.connectors.policy_types import all_types, policy_type
 from shared.connectors.port import CallTag, RemotePolicy, TenantConnection, TenantReader
-from shared.domain.errors import ConflictError, NotFoundError
-from simulator.server import SimulatorSettings, create_app
-from tests.integration.connectors.conftest import listening
+from shared.domain.errors import ConflictError, NotFoundError, RunFatalError, SafeCode
+from tests.integration.connectors.conftest import World
 
 ROOT = Path(__file__).parents[3]
 REAL = ROOT.parent / "shared" / "data" / "openintunebaseline"
@@ -29,32 +27,6 @@ GROUP = "77777777-0000-4000-8000-000000000000"
 EXCLUDED = {"target": {"@odata.type": "#microsoft.graph.exclusionGroupAssignmentTarget", "groupId": GROUP}}
 
 needs_real_policies = pytest.mark.skipif(not REAL.is_dir(), reason="the real policies are not beside the repository")
-
-
-@dataclass(frozen=True)
-class World:
-    """Two tenants of one simulator."""
-
-    first: TenantConnection
-    second: TenantConnection
-    url: str
-    app: Any
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    settings = SimulatorSettings(tenants=2)
-    monkeypatch.setenv("MEADOW_SIMULATOR_SECRET", settings.app_secret)
-    app = create_app(settings)
-    with listening(app) as url:
-        known = {
-            "graph_url": url,
-            "authority_url": url,
-            "client_id": settings.app_id,
-            "secret_ref": "env:MEADOW_SIMULATOR_SECRET",
-        }
-        one, two = (TenantConnection(uuid4(), "graph", str(settings.tenant_id(number)), known) for number in (1, 2))
-        yield World(one, two, url, app)
 
 
 async def everything(reader: TenantReader) -> AsyncIterator[RemotePolicy]:
@@ -170,6 +142,15 @@ async def test_an_update_against_an_older_state_conflicts(world: World) -> None:
         await writer.update(key, remote_id, body | {"description": "ours"}, etag, TAG)
         with pytest.raises(ConflictError):
             await writer.update(key, remote_id, body | {"description": "theirs"}, etag, TAG)
+
+
+async def test_a_collection_without_permission_is_refused_as_such(world: World) -> None:
+    key = "conditionalAccessPolicy"
+    world.app.state.service.tenants[world.first.external_id].denied = frozenset({policy_type(key).collection})
+    async with AllConnectors().reader(world.first) as reader:
+        with pytest.raises(RunFatalError) as caught:
+            [ref async for ref in reader.list_refs(key, TAG)]
+    assert caught.value.code is SafeCode.AUTH_PERMISSION_MISSING
 
 
 async def test_listing_a_shared_collection_keeps_its_types_apart(world: World) -> None:

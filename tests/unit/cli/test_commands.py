@@ -79,6 +79,12 @@ def test_a_failed_run_is_told_in_one_line_with_its_code_and_next_step(api: FakeA
     assert "Traceback" not in result.output
 
 
+def test_a_run_names_the_types_that_it_left_out(api: FakeApi) -> None:
+    api.on(f"GET {BULK}/{RUN}", (200, a_run(skipped_types=["conditionalAccessPolicy"])))
+
+    assert "conditionalAccessPolicy: no permission was given" in reinstate("runs", "show", str(RUN)).output
+
+
 def test_a_refusal_has_an_exit_code_of_its_own(api: FakeApi) -> None:
     api.on(f"POST {BULK}", a_problem(403, "authz.missing_capability", "Your role does not allow it"))
 

@@ -31,6 +31,7 @@ def test_foundations_come_before_what_refers_to_them() -> None:
     assert {one.key for one in all_types() if one.phase is Phase.FOUNDATION} == {
         "assignmentFilter",
         "notificationMessageTemplate",
+        "reusablePolicySetting",
         "roleScopeTag",
     }
 

@@ -1,0 +1,144 @@
+"""Assignments that are sent one by one, over the simulated Graph: whatever stops them, nobody is reached by mistake."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from shared.connectors.normalise import normalised_assignments
+from shared.connectors.port import Json
+from shared.ports import RunRecord
+from simulator.process import RunningSimulator, running
+from tests.integration.restore_worker.test_every_type import captured, fill
+from tests.integration.restore_worker.test_over_graph import a_world
+from tests.support.engine_lab import Lab, lab
+from tests.support.restore_lab import RestoreLab, to_group
+
+KEY = "windowsAutopilotDeploymentProfile"
+PATH = "deviceManagement/windowsAutopilotDeploymentProfiles"
+EVERYBODY: Json = {"target": {"@odata.type": "#microsoft.graph.allDevicesAssignmentTarget"}}
+PILOTS, KIOSKS = (to_group(f"77777777-0000-4000-8000-00000000000{number}") for number in (1, 2))
+NOT_STAFF = to_group("77777777-0000-4000-8000-000000000003", excluded=True)
+WANTED = [EVERYBODY, NOT_STAFF]
+DURING = [PILOTS, KIOSKS]  # what an administrator made of it
+
+
+@pytest.fixture(scope="module")
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
+    with running(tmp_path_factory.mktemp("simulator"), ["--tenants", "0"]) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def _secret(simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("MEADOW_SIMULATOR_SECRET", simulator.client_secret)
+    yield
+    simulator.admin("DELETE", "/faults")
+
+
+@pytest.fixture
+async def opened(shared_database: str) -> AsyncIterator[Lab]:
+    async with lab(shared_database) as one:
+        yield one
+
+
+def reassign(simulator: RunningSimulator, directory: str, remote_id: str, wanted: list[Json]) -> None:
+    """Assign the profile anew, as an administrator does."""
+    with simulator.graph(directory) as graph:
+        path = f"{PATH}/{remote_id}/assignments"
+        for held in graph.get(path).raise_for_status().json()["value"]:
+            graph.delete(f"{path}/{held['id']}").raise_for_status()
+        for one in wanted:
+            graph.post(path, json=one).raise_for_status()
+
+
+async def assigned(simulator: RunningSimulator, directory: str) -> list[Json]:
+    """Who gets the profile now."""
+    [held] = (await captured(simulator, directory, KEY)).objects.values()
+    return normalised_assignments(held.assignments)
+
+
+async def a_reassigned_profile(opened: Lab, simulator: RunningSimulator) -> tuple[RestoreLab, str, RunRecord]:
+    """A profile that was backed up and then assigned to others; the preview plans the way back."""
+    directory = simulator.new_tenant()
+    fill(simulator, directory, KEY)
+    [(_, remote_id)] = (await captured(simulator, directory, KEY)).objects
+    reassign(simulator, directory, remote_id, WANTED)
+    world = await a_world(opened, simulator, directory)
+    world.tenant = await captured(simulator, directory, KEY)
+    set_id = await world.back_up()
+    reassign(simulator, directory, remote_id, DURING)
+    preview = await world.preview(set_id)
+    assert set((await world.actions(preview)).values()) == {"update"}
+    return world, directory, preview
+
+
+async def outcome(world: RestoreLab, run: RunRecord) -> tuple[str, str | None]:
+    [only] = (await world.outcomes(run)).values()
+    return only
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        {"harm": "status", "status": 429},
+        {"harm": "status", "status": 503},
+        {"harm": "drop_before"},
+        {"harm": "drop_after"},
+    ],
+    ids=lambda harm: str(harm.get("status", harm["harm"])),
+)
+async def test_a_restore_that_is_stopped_between_two_assignments_goes_on_from_there(
+    opened: Lab, simulator: RunningSimulator, harm: dict[str, Any], after: int
+) -> None:
+    world, directory, preview = await a_reassigned_profile(opened, simulator)
+    order = {**harm, "tenant": directory, "method": "POST|DELETE", "path": "/assignments", "skip": after, "times": 1}
+    simulator.admin("POST", "/faults", order)
+    mark = simulator.last_seq()
+
+    run = await world.execute(preview)
+
+    assert await outcome(world, run) == ("applied_updated", None)
+    assert await assigned(simulator, directory) == normalised_assignments(WANTED)
+    entries = [entry for entry in simulator.journal(mark) if entry.tenant == directory]
+    assert [entry.fault for entry in entries if entry.fault]
+    calls = [entry.method for entry in entries if entry.effective]
+    assert calls == ["POST", "DELETE", "DELETE", "POST"]  # the exclusion first, everybody last, nothing twice
+
+
+async def test_the_tenants_refusal_in_the_middle_reaches_fewer_people_and_no_others(
+    opened: Lab, simulator: RunningSimulator
+) -> None:
+    world, directory, preview = await a_reassigned_profile(opened, simulator)
+    order = {"harm": "status", "status": 400, "tenant": directory, "method": "POST", "path": "/assignments", "skip": 1}
+    simulator.admin("POST", "/faults", order)
+
+    run = await world.execute(preview)
+
+    assert (await outcome(world, run))[0] == "failed"
+    assert await assigned(simulator, directory) == normalised_assignments([NOT_STAFF])
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [
+        ([NOT_STAFF], "applied_updated"),  # what is left to do adds to it only
+        ([PILOTS, NOT_STAFF], "unknown"),  # who is to say that the pilots are not somebody else's, of a minute ago?
+    ],
+    ids=["all taken away", "something left"],
+)
+async def test_a_worker_that_died_between_two_assignments_leaves_what_its_heir_can_judge_or_a_person_must(
+    opened: Lab, simulator: RunningSimulator, left: list[Json], expected: str
+) -> None:
+    world, directory, preview = await a_reassigned_profile(opened, simulator)
+    simulator.admin("POST", "/faults", {"harm": "status", "status": 503, "tenant": directory, "method": "GET"})
+    run = await world.slice(await world.start(preview), slice_items=1)
+    [label] = await world.items(run)
+    [(_, remote_id)] = (await captured(simulator, directory, KEY)).objects
+    await world.die_in_intent(run, label, step="assign", remote_id=remote_id)
+    reassign(simulator, directory, remote_id, left)
+
+    run = await world.finished(run)
+
+    assert (await outcome(world, run))[0] == expected
