@@ -1,8 +1,9 @@
 """Reads of a tenant through Graph. This class has no method that writes, and neither has what it is made of."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from urllib.parse import quote
 
+from shared.connectors.graph import groups
 from shared.connectors.graph.answers import Subject, bad_answer
 from shared.connectors.graph.calls import ReadCalls
 from shared.connectors.normalise import display_name, is_plain_id, natural_key
@@ -47,6 +48,14 @@ class GraphReader:
             assignments = [entry async for entry in self._calls.pages(f"{path}/assignments", tag)]
         payload.pop("assignments", None)
         return RemotePolicy(ref_of(one, payload), payload, assignments, etag if one.has_etags else None)
+
+    async def group_names(self, ids: Sequence[str], tag: CallTag) -> Mapping[str, str]:
+        """Return the display names of those of the groups that are there."""
+        return await groups.group_names(self._calls, ids, tag)
+
+    async def groups_named(self, names: Sequence[str], tag: CallTag) -> Mapping[str, Sequence[str]]:
+        """Return for each of the names the ids of all groups that carry it, whatever the case."""
+        return await groups.groups_named(self._calls, names, tag)
 
     async def _complete(self, payload: Json, tag: CallTag) -> None:
         """Follow the links of lists that came inline but not whole; one deeper down cannot be followed safely."""
