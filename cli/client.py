@@ -11,7 +11,18 @@ import httpx
 from httpx_sse import SSEError, aconnect_sse
 
 from cli.console import CliFailure, ExitCode, unreachable
-from cli.models import BackupSet, Notification, NotificationPage, Pause, Preview, Run, RunItem, RunPage, StartedRun
+from cli.models import (
+    BackupSet,
+    MappedId,
+    Notification,
+    NotificationPage,
+    Pause,
+    Preview,
+    Run,
+    RunItem,
+    RunPage,
+    StartedRun,
+)
 from cli.refusals import RequestRefused, failure_of, not_ours
 from shared.contracts.events import RunEvent
 from shared.domain.runs import RunStatus, RunType
@@ -189,6 +200,11 @@ class Client:
         """Yield every item of a run in order, page by page."""
         async for raw in self._pages(f"{_path(run)}/items", {"outcome": outcome}):
             yield RunItem.model_validate(raw)
+
+    async def id_map(self, run: Run) -> AsyncIterator[MappedId]:
+        """Yield what an execution made of the backup's ids, page by page."""
+        async for raw in self._pages(f"{_path(run)}/id-map", {}):
+            yield MappedId.model_validate(raw)
 
     async def preview(self, run: Run) -> Preview:
         """Return what an execution of this preview would do: the sums and every entry."""

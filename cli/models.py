@@ -85,6 +85,28 @@ class RunItem(Answer):
     error: SafeErrorAnswer | None = None
 
 
+class Reference(Answer):
+    """What a reference of a backed-up object means in the tenant."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", serialize_by_alias=True)
+
+    type: str
+    source_id: str = Field(alias="from")
+    to: str | None = None
+    name: str | None = None
+    confidence: str
+
+
+class MappedId(Answer):
+    """An id of a backup and what an execution made of it. `policy_type` is `group` for a group."""
+
+    policy_type: str
+    source_id: str
+    target_id: str
+    decision: str
+    display_name: str = ""
+
+
 class PlanEntry(Answer):
     """What an execution would do to one item. `patch` (RFC 6902) leads from the live object to the backed-up one."""
 
@@ -98,6 +120,7 @@ class PlanEntry(Answer):
     patch_truncated: bool = False
     assignments_patch: tuple[dict[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
+    references: tuple[Reference, ...] = ()
     error: SafeErrorAnswer | None = None
 
 

@@ -10,6 +10,7 @@ from shared.domain.notifications import InboxCounts, InboxEntry, InboxPage, Inbo
 from shared.domain.runs import RunType
 from shared.front_door import (
     DueRun,
+    IdMapRepository,
     PauseRepository,
     RunKey,
     RunListRepository,
@@ -109,6 +110,11 @@ class ReadTransaction(RetryTransaction, Protocol):
     @property
     def run_lists(self) -> RunListRepository:
         """Pages of runs and their items."""
+        ...
+
+    @property
+    def id_maps(self) -> IdMapRepository:
+        """What executions made of the ids of their backups."""
         ...
 
     @property

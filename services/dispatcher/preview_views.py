@@ -7,10 +7,34 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from services.dispatcher.views import SafeErrorView
-from shared.domain.plans import PlanAction
+from shared.domain.plans import Confidence, MapDecision, PlanAction
 from shared.domain.runs import RunStatus
-from shared.front_door import RunItem
+from shared.front_door import MappedId, RunItem
 from shared.ports import RunRecord
+
+
+class ReferenceView(BaseModel):
+    """What a reference of the backed-up object means in the tenant. `to` is there where it is an object that exists."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "group",
+                    "from": "9f1f7c1e-0000-4000-8000-0000000000a1",
+                    "to": "9f1f7c1e-0000-4000-8000-0000000000b1",
+                    "name": "Pilot devices",
+                    "confidence": "mapped",
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="`group`, or a policy type")
+    source_id: str = Field(alias="from", description="the id in the backup")
+    to: str | None = Field(default=None, description="the id in the tenant")
+    name: str | None = None
+    confidence: Confidence
 
 
 class PlanEntryView(BaseModel):
@@ -32,6 +56,7 @@ class PlanEntryView(BaseModel):
                     "assignments_patch": [],
                     "candidates": 1,
                     "warnings": [],
+                    "references": [],
                 }
             ]
         }
@@ -49,13 +74,24 @@ class PlanEntryView(BaseModel):
     assignments_patch: list[dict[str, JsonValue]] = Field(default_factory=list)
     candidates: int = Field(default=0, description="live objects that the item may be")
     warnings: list[str] = Field(default_factory=list)
+    references: list[ReferenceView] = Field(
+        default_factory=list, description="what the object refers to, the uncertain first; at most 200"
+    )
     error: SafeErrorView | None = Field(default=None, description="why nothing would be written")
 
     @classmethod
     def of(cls, item: RunItem) -> "PlanEntryView":
         """Show a plan entry; fields that the plan has not are left at their defaults."""
         plan: Mapping[str, Any] = item.plan or {}
-        shown = ("action", "target_id", "patch", "patch_operations", "patch_truncated", "assignments_patch")
+        shown = (
+            "action",
+            "target_id",
+            "patch",
+            "patch_operations",
+            "patch_truncated",
+            "assignments_patch",
+            "references",
+        )
         return cls(
             ordinal=item.ordinal,
             item_id=item.item_id,
@@ -99,4 +135,39 @@ class PreviewView(BaseModel):
             warned_items=summary.get("warned_items"),
             items=[PlanEntryView.of(item) for item in items],
             next=next_cursor,
+        )
+
+
+class MappedIdView(BaseModel):
+    """An id of the backup and what it is in the tenant."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "policy_type": "deviceConfiguration",
+                    "source_id": "9f1f7c1e-0000-4000-8000-000000000001",
+                    "target_id": "9f1f7c1e-0000-4000-8000-000000000002",
+                    "decision": "created",
+                    "display_name": "Disk encryption",
+                }
+            ]
+        }
+    )
+
+    policy_type: str = Field(description="`group` for a group")
+    source_id: str
+    target_id: str
+    decision: MapDecision
+    display_name: str
+
+    @classmethod
+    def of(cls, one: MappedId) -> "MappedIdView":
+        """Show one row."""
+        return cls(
+            policy_type=one.policy_type,
+            source_id=one.source_id,
+            target_id=one.target_id,
+            decision=one.decision,
+            display_name=one.display_name,
         )

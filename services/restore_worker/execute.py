@@ -10,10 +10,11 @@ from typing import Any
 from services.restore_worker.applying import Change, has_drifted
 from services.restore_worker.desired import Desired, Source
 from services.restore_worker.live import Live
-from services.restore_worker.material import SliceMaterial, load, plan_of
+from services.restore_worker.material import APPLIED, SliceMaterial, load, plan_of
 from services.restore_worker.planning import PlanEntry
 from services.restore_worker.ports import RestoreTransaction, RestoreUnitOfWork
 from services.restore_worker.preview import backed_up_ids
+from services.restore_worker.resolving import meanings
 from shared.connectors.port import Connectors, TenantWriter
 from shared.domain.errors import PermanentError, RunFatalError, SafeCode
 from shared.domain.items import ItemState, Outcome
@@ -87,7 +88,10 @@ class RestoreExecution:
             yield ItemWork(slice_, writer, live, material, fresh, self._max_attempts)
 
     async def store(self, tx: RestoreTransaction, slice_: Slice, results: Sequence[ItemResult]) -> None:
-        """Everything is in the ledger."""
+        """Add what was applied to the run's id map, with the outcomes: so it is right whenever the run ends."""
+        applied = [result.ordinal for result in results if result.outcome in APPLIED]
+        if applied:
+            await tx.id_maps.record(slice_.run.id, applied)
 
     async def conclude(self, slice_: Slice) -> None:
         """Nothing precedes the end."""
@@ -135,16 +139,17 @@ class ItemWork:
         tag = self.slice_.tag(item)
         try:
             material = self.material.of(item)
-            source = Source(material, material.content())
+            source = Source(material, material.content(), self.material.known)
         except PermanentError as error:
             return _unusable(item, error.code)
         goal = await source.desired(self.material.executed, self.live, tag)
+        planned = await source.desired(self.material.planned, self.live, tag) if source.references else goal
+        if meanings(planned.references) != meanings(entry.references):
+            return _unusable(item, SafeCode.RESTORE_PLAN_CHANGED)
         if _cannot_map(entry, goal):
             return _unusable(item, SafeCode.RESTORE_MAPPING_UNSAFE)
-        if item.state is not ItemState.INTENT:
-            planned = await source.desired(self.material.planned, self.live, tag) if source.references else goal
-            if not _is_as_previewed(entry, planned):
-                return _blocked(item, SafeCode.RESTORE_PLAN_CHANGED)
+        if item.state is not ItemState.INTENT and not _is_as_previewed(entry, planned):
+            return _blocked(item, SafeCode.RESTORE_PLAN_CHANGED)
         change = Change(self.slice_, self.writer, self.live, item, material, entry, goal, self.max_attempts)
         return await change.apply()
 

@@ -1,24 +1,25 @@
 """What a slice restores from: backup items with their contents, and what earlier phases made of the foundations."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from services.restore_worker.phases import FOUNDATIONS
 from services.restore_worker.ports import RestoreUnitOfWork
 from shared.connectors.port import Json
 from shared.domain.backups import CaptureWarning, Quality
 from shared.domain.errors import PermanentError, SafeCode
 from shared.domain.items import Outcome
 from shared.domain.plans import PlanAction
-from shared.persistence.restores import FoundationRow
+from shared.persistence.restores import FoundationRow, NamedObject
 from shared.persistence.snapshots import Snapshot
 from shared.ports import BackupItem, Item, RunRecord
 
 Reference: TypeAlias = tuple[str, str]  # policy type of a foundation, its id
 
 _INCOMPLETE = frozenset({CaptureWarning.SETTINGS_MISSING, CaptureWarning.SETTINGS_INCOMPLETE})
-_DONE = frozenset({Outcome.APPLIED_CREATED, Outcome.APPLIED_UPDATED, Outcome.UNCHANGED})
+APPLIED = frozenset({Outcome.APPLIED_CREATED, Outcome.APPLIED_UPDATED, Outcome.UNCHANGED})  # the object is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Content:
 
     payload: Json
     assignments: Sequence[Json] | None
+    groups: Mapping[str, str] = field(default_factory=dict)  # names by id, as far as they were captured
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,9 @@ class Material:
             raise PermanentError(SafeCode.SNAPSHOT_CORRUPT, reason="shape")
         if CaptureWarning.ASSIGNMENTS_MISSING in self.backup.warnings or not isinstance(assignments, list):
             assignments = None
-        return Content(payload, assignments)
+        groups = document.get("groups")
+        named = groups.items() if isinstance(groups, dict) else ()
+        return Content(payload, assignments, {one: name for one, name in named if isinstance(name, str) and name})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class SliceMaterial:
     # Backed-up ids of foundations to the tenant's own: as planned, and as executed. None: there is none to refer to.
     planned: Mapping[Reference, str | None]
     executed: Mapping[Reference, str | None]
+    known: Mapping[Reference, NamedObject] = field(default_factory=dict)  # foundations that the backup set holds
 
     def of(self, item: Item) -> Material:
         """Return the item's material; `PermanentError(SCOPE_TENANT_MISMATCH)` if it is not of the run's backup set."""
@@ -87,10 +92,12 @@ async def load(uow: RestoreUnitOfWork, run: RunRecord, items: Sequence[Item]) ->
         snapshots = await tx.snapshots.fetch_many([one.snapshot_sha256 for one in backups])
         homonyms = await tx.restores.homonyms(run.backup_set_id, ids) if run.backup_set_id else frozenset()
         rows = await tx.restores.foundations(run.id, before_phase=max((item.phase for item in items), default=0))
+        named = await tx.restores.named_objects(run.backup_set_id, FOUNDATIONS) if run.backup_set_id else []
     return SliceMaterial(
         {one.id: Material(one, snapshots.get(one.snapshot_sha256), one.id in homonyms) for one in backups},
         {(row.policy_type, row.backup_remote_id): _planned_id(row) for row in rows},
-        {(row.policy_type, row.backup_remote_id): row.remote_id if row.outcome in _DONE else None for row in rows},
+        {(row.policy_type, row.backup_remote_id): row.remote_id if row.outcome in APPLIED else None for row in rows},
+        {(one.policy_type, one.remote_id): one for one in named},
     )
 
 

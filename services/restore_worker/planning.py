@@ -36,6 +36,7 @@ class PlanEntry:
     candidates: int = 0
     code: SafeCode | None = None
     warnings: Sequence[str] = ()
+    references: Sequence[Json] = ()  # what each reference means here: {"type", "from", "to", "name", "confidence"}
     # Of an execution only, while its item is open:
     half_written: bool = False  # a write of several calls stopped in the middle
     sent: Step | None = None  # this step's call was answered, but the tenant does not show its effect yet

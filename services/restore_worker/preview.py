@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -98,5 +99,5 @@ async def _entry(slice_material: SliceMaterial, live: Live, item: Item, tag: Cal
         content = material.content()
     except PermanentError as error:
         return blocked(error.code, warnings)
-    goal = await Source(material, content).desired(slice_material.planned, live, tag)
-    return plan(material, goal, await live.find(material, tag))
+    goal = await Source(material, content, slice_material.known).desired(slice_material.planned, live, tag)
+    return replace(plan(material, goal, await live.find(material, tag)), references=goal.references)
