@@ -15,6 +15,7 @@ from cli.console import CliFailure, ExitCode, unreachable
 from cli.models import (
     BackupSet,
     ImportedSet,
+    MappedId,
     Notification,
     NotificationPage,
     Pause,
@@ -211,6 +212,11 @@ class Client:
         """Yield every item of a run in order, page by page."""
         async for raw in self._pages(f"{_path(run)}/items", {"outcome": outcome}):
             yield RunItem.model_validate(raw)
+
+    async def id_map(self, run: Run) -> AsyncIterator[MappedId]:
+        """Yield what an execution made of the backup's ids, page by page."""
+        async for raw in self._pages(f"{_path(run)}/id-map", {}):
+            yield MappedId.model_validate(raw)
 
     async def preview(self, run: Run) -> Preview:
         """Return what an execution of this preview would do: the sums and every entry."""

@@ -106,6 +106,28 @@ class Choice(Answer):
     last_modified: str | None = None
 
 
+class Reference(Answer):
+    """What a reference of a backed-up object means in the tenant."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", serialize_by_alias=True)
+
+    type: str
+    source_id: str = Field(alias="from")
+    to: str | None = None
+    name: str | None = None
+    confidence: str
+
+
+class MappedId(Answer):
+    """An id of a backup and what an execution made of it. `policy_type` is `group` for a group."""
+
+    policy_type: str
+    source_id: str
+    target_id: str
+    decision: str
+    display_name: str = ""
+
+
 class PlanEntry(Answer):
     """What an execution would do to one item. `patch` (RFC 6902) leads from the live object to the backed-up one."""
 
@@ -122,6 +144,7 @@ class PlanEntry(Answer):
     warnings: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
     choices: tuple[Choice, ...] = ()
+    references: tuple[Reference, ...] = ()
     error: SafeErrorAnswer | None = None
 
 

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cli.models import Notification, Pause, PlanEntry, Preview, Run, RunItem
+from cli.models import MappedId, Notification, Pause, PlanEntry, Preview, Run, RunItem
 from shared.contracts.events import RunCounts
 
 _STATUS_STYLES = {
@@ -30,6 +30,7 @@ _ACTION_STYLES = {
 _SEVERITY_STYLES = {"blocking": "red", "warning": "yellow", "safe": "dim"}
 _OPERATION_STYLES = {"add": "green", "remove": "red"}
 _NOTHING = "plan.nothing_found"
+_LISTED = 5  # uncertain references of one object
 _SHOWN = 160  # characters of one value of a diff
 
 
@@ -146,11 +147,12 @@ def preview(plan: Preview, *, with_diff: bool) -> RenderableType:
                 "",
                 Text(f"--target {entry.item_id}={choice.id}{changed}"),
             )
+    unsure = [line for entry in plan.items if (line := references(entry))]
     found = ", ".join(f"{number} {severity}" for severity, number in plan.checks.items() if number)
     total = ", ".join(f"{number} {action}" for action, number in plan.actions.items()) or "nothing to do"
     diffs = [diff(entry) for entry in plan.items if entry.patch or entry.assignments_patch] if with_diff else []
     checks = [Text(f"checks: {found}", style="bold")] if found else []
-    return Group(made, *diffs, Text(f"\n{total}", style="bold"), *checks)
+    return Group(made, *unsure, *diffs, Text(f"\n{total}", style="bold"), *checks)
 
 
 def _findings(entry: PlanEntry) -> Text:
@@ -159,6 +161,24 @@ def _findings(entry: PlanEntry) -> Text:
     codes = dict.fromkeys([*([entry.error.code] if entry.error else []), *severities, *entry.warnings])
     told = [Text(code, style=_SEVERITY_STYLES.get(severities.get(code, ""), "")) for code in codes if code != _NOTHING]
     return Text(", ").join(told)
+
+
+def references(entry: PlanEntry) -> Text | None:
+    """Say in one line which references of an object lead nowhere for certain; None where all do."""
+    unsure = [one for one in entry.references if one.confidence in ("ambiguous", "missing")]
+    if not unsure:
+        return None
+    named = [f"{one.type} {one.name or one.source_id} {one.confidence}" for one in unsure[:_LISTED]]
+    more = [f"{len(unsure) - _LISTED} more"] if len(unsure) > _LISTED else []
+    return Text(f"references of {entry.label}: {', '.join([*named, *more])}", style="yellow")
+
+
+def id_map(several: Iterable[MappedId]) -> Table:
+    """Show what an execution made of the backup's ids."""
+    made = table("type", "name", "in the backup", "in the tenant", "decision")
+    for one in several:
+        made.add_row(one.policy_type, Text(one.display_name), Text(one.source_id), Text(one.target_id), one.decision)
+    return made
 
 
 def diff(entry: PlanEntry) -> Text:

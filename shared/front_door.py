@@ -9,6 +9,7 @@ from uuid import UUID
 from shared.domain.errors import ContextValue
 from shared.domain.items import ItemState, Outcome
 from shared.domain.operations import Role, Target
+from shared.domain.plans import MapDecision
 from shared.domain.runs import RunStatus, RunType
 from shared.ports import RunRecord
 
@@ -160,6 +161,25 @@ class ItemFilter:
 
     state: ItemState | None = None
     outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MappedId:
+    """An id of the backup and what it is in the tenant. `policy_type` is `group` for a group."""
+
+    policy_type: str
+    source_id: str
+    target_id: str
+    decision: MapDecision
+    display_name: str
+
+
+class IdMapRepository(Protocol):
+    """What executions made of the ids of their backups."""
+
+    async def page(self, run_id: UUID, *, after: tuple[str, str] | None, limit: int) -> Sequence[MappedId]:
+        """Return the run's map by type and id, from the one after `after` on."""
+        ...
 
 
 class RunListRepository(Protocol):

@@ -16,6 +16,9 @@ _T = TypeVar("_T")
 _MAX_TOP = 1000
 _KNOWN = frozenset({"$top", "$select", "$expand", "$filter", "$skiptoken", "$count", "$orderby", "$skip"})
 _EQ = re.compile(r"(\w+) eq '((?:[^']|'')*)'")
+_IN = re.compile(r"(\w+) in \(('(?:[^']|'')*'(?:, ?'(?:[^']|'')*')*)\)")
+_TEXT = re.compile(r"'((?:[^']|'')*)'")
+_MOST_IN = 15
 _ISOF = re.compile(r"isof\('([\w.]+)'\)")
 
 
@@ -77,19 +80,22 @@ def selected(body: Json, query: Query) -> Json:
 
 
 def predicate(text: str | None, fields: frozenset[str]) -> Callable[[StoredObject], bool]:
-    """Turn a `$filter` into a test; only `field eq 'text'` and `isof('type')` are known, others are a 400."""
+    """Turn a `$filter` into a test: `field eq 'text'`, `field in ('text','text')`, `isof('type')`; others are a 400."""
     if text is None:
         return lambda _obj: True
     if match := _ISOF.fullmatch(text.strip()):
         entity = match[1]
         return lambda obj: obj.entity == entity
-    match = _EQ.fullmatch(text.strip())
+    match = _EQ.fullmatch(text.strip()) or _IN.fullmatch(text.strip())
     if match is None or match[1] not in fields:
         raise bad_request("The '$filter' is not one that this resource supports.")
-    name, wanted = match[1], match[2].replace("''", "'")
+    name = match[1]
+    wanted = {one.replace("''", "'").casefold() for one in ([match[2]] if match.re is _EQ else _TEXT.findall(match[2]))}
+    if len(wanted) > _MOST_IN:
+        raise bad_request(f"Too many child clauses specified in the search filter. Max allowed: {_MOST_IN}.")
     if name == "id":
-        return lambda obj: obj.id == wanted
-    return lambda obj: str(obj.payload.get(name, "")).casefold() == wanted.casefold()
+        return lambda obj: obj.id.casefold() in wanted
+    return lambda obj: str(obj.payload.get(name, "")).casefold() in wanted
 
 
 def _split_expand(text: str) -> dict[str, str]:

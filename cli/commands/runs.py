@@ -66,6 +66,23 @@ async def _show(output: Output, tenant: UUID, run_id: UUID, *, with_items: bool)
     output.result(document, lambda console: console.print(shown))
 
 
+@app.command("id-map")
+def id_map(run_id: RunArgument, tenant: TenantOption, as_json: JsonFlag = False) -> None:
+    """Report what a restore made of the backup's ids: what was created, what was taken for what."""
+    with reporting(as_json) as output:
+        run(_id_map(output, tenant, run_id))
+
+
+async def _id_map(output: Output, tenant: UUID, run_id: UUID) -> None:
+    from cli import views
+    from shared.domain.runs import RunType
+
+    async with client() as api:
+        rows = [one async for one in api.id_map(await api.run(tenant, RunType.RESTORE, run_id))]
+    document = {"run_id": str(run_id), "items": [one.model_dump(mode="json") for one in rows]}
+    output.result(document, lambda console: console.print(views.id_map(rows)))
+
+
 @app.command()
 def watch(
     run_id: RunArgument,

@@ -1,5 +1,6 @@
 """From an object of a tenant to what is kept of it: snapshot, fingerprint, quality. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from shared.connectors.normalise import fingerprint, normalised
 from shared.connectors.policy_types import PolicyType, policy_type
 from shared.connectors.port import RemotePolicy
 from shared.domain.backups import CaptureWarning, Quality
+from shared.domain.targets import group_ids
 from shared.persistence.snapshots import Snapshot
 from shared.ports import NewBackupItem
 
@@ -21,8 +23,8 @@ class Capture:
     item: NewBackupItem
 
 
-def capture(policy_id: UUID, remote: RemotePolicy) -> Capture:
-    """Encode and judge one object.
+def capture(policy_id: UUID, remote: RemotePolicy, groups: Mapping[str, str] | None = None) -> Capture:
+    """Encode and judge one object. `groups` are names by id; those that its assignments refer to are kept with it.
 
     Raises `PermanentError`: `POLICY_NOT_CANONICAL`, `SNAPSHOT_TOO_LARGE`, `POLICY_TYPE_UNKNOWN`.
     """
@@ -30,7 +32,8 @@ def capture(policy_id: UUID, remote: RemotePolicy) -> Capture:
     # The order of assignments means nothing: the same list in another order must not cost a second copy.
     assignments = sorted(remote.assignments, key=fingerprint)
     document = {"policy_type": one.key, "payload": remote.payload, "assignments": assignments}
-    snapshot = Snapshot.of(document)
+    named = {one: groups[one] for one in group_ids(assignments) if one in groups} if groups else {}
+    snapshot = Snapshot.of(document | ({"groups": named} if named else {}))
     quality, warnings = assess(one, remote)
     item = NewBackupItem(
         policy_id=policy_id,

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from shared.domain.errors import PermanentError, SafeCode
 
-MAX_CURSOR = 300  # characters
+MAX_CURSOR = 700  # characters; a pair of a type and an id is the longest
 MAX_ORDINAL = 2**31 - 1
 
 
-def encode(list_name: str, *parts: datetime | UUID | int) -> str:
+def encode(list_name: str, *parts: datetime | UUID | int | str) -> str:
     """Return the cursor of a row: where its list goes on after it."""
     texts = [part.isoformat() if isinstance(part, datetime) else str(part) for part in parts]
     return base64.urlsafe_b64encode(json.dumps([list_name, *texts]).encode()).decode().rstrip("=")
@@ -55,6 +55,19 @@ def by_ordinal(cursor: str | None, list_name: str) -> int | None:
     if not 0 <= number <= MAX_ORDINAL:
         raise _invalid()
     return number
+
+
+def by_key(cursor: str | None, list_name: str) -> tuple[str, str] | None:
+    """Read a cursor of a type and an id; raise as above."""
+    if cursor is None:
+        return None
+    try:
+        kind, row_id = _parts(cursor, list_name)
+    except ValueError:
+        raise _invalid() from None
+    if not (kind.isprintable() and row_id.isprintable()):
+        raise _invalid()
+    return kind, row_id
 
 
 def _parts(cursor: str, list_name: str) -> list[str]:

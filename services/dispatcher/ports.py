@@ -10,6 +10,7 @@ from shared.domain.notifications import InboxCounts, InboxEntry, InboxPage, Inbo
 from shared.domain.runs import RunType
 from shared.front_door import (
     DueRun,
+    IdMapRepository,
     PauseRepository,
     RunKey,
     RunListRepository,
@@ -187,6 +188,11 @@ class ReadTransaction(RetryTransaction, UndoTransaction, ImportTransaction, Prot
     @property
     def run_lists(self) -> RunListRepository:
         """Pages of runs and their items."""
+        ...
+
+    @property
+    def id_maps(self) -> IdMapRepository:
+        """What executions made of the ids of their backups."""
         ...
 
     @property

@@ -10,9 +10,9 @@ from services.dispatcher.evidence_views import RestoreOptionsView, options_of
 from services.dispatcher.views import SafeErrorView
 from shared.domain.checks import Severity
 from shared.domain.freshness import Freshness, Judgement, Reason
-from shared.domain.plans import PlanAction
+from shared.domain.plans import Confidence, MapDecision, PlanAction
 from shared.domain.runs import RunStatus
-from shared.front_door import RunItem
+from shared.front_door import MappedId, RunItem
 from shared.ports import RunRecord
 
 
@@ -37,6 +37,30 @@ class ChoiceView(BaseModel):
     last_modified: str | None = Field(default=None, description="as the tenant's system says it")
 
 
+class ReferenceView(BaseModel):
+    """What a reference of the backed-up object means in the tenant. `to` is there where it is an object that exists."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "group",
+                    "from": "9f1f7c1e-0000-4000-8000-0000000000a1",
+                    "to": "9f1f7c1e-0000-4000-8000-0000000000b1",
+                    "name": "Pilot devices",
+                    "confidence": "mapped",
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="`group`, or a policy type")
+    source_id: str = Field(alias="from", description="the id in the backup")
+    to: str | None = Field(default=None, description="the id in the tenant")
+    name: str | None = None
+    confidence: Confidence
+
+
 class PlanEntryView(BaseModel):
     """What would be done to one item. `patch` (RFC 6902) leads from the live object to the backed-up one."""
 
@@ -58,6 +82,7 @@ class PlanEntryView(BaseModel):
                     "warnings": [],
                     "checks": [{"code": "plan.nothing_found", "severity": "safe"}],
                     "choices": [],
+                    "references": [],
                 }
             ]
         }
@@ -77,6 +102,9 @@ class PlanEntryView(BaseModel):
     warnings: list[str] = Field(default_factory=list)
     checks: list[CheckView] = Field(default_factory=list, description="what was found, and how much it matters")
     choices: list[ChoiceView] = Field(default_factory=list, description="of an ambiguous item: whom it may be")
+    references: list[ReferenceView] = Field(
+        default_factory=list, description="what the object refers to, the uncertain first; at most 200"
+    )
     error: SafeErrorView | None = Field(default=None, description="why nothing would be written")
 
     @classmethod
@@ -92,6 +120,7 @@ class PlanEntryView(BaseModel):
             "assignments_patch",
             "checks",
             "choices",
+            "references",
         )
         return cls(
             ordinal=item.ordinal,
@@ -157,4 +186,39 @@ class PreviewView(BaseModel):
             freshness_reason=judgement.reason if judgement else None,
             items=[PlanEntryView.of(item) for item in items],
             next=next_cursor,
+        )
+
+
+class MappedIdView(BaseModel):
+    """An id of the backup and what it is in the tenant."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "policy_type": "deviceConfiguration",
+                    "source_id": "9f1f7c1e-0000-4000-8000-000000000001",
+                    "target_id": "9f1f7c1e-0000-4000-8000-000000000002",
+                    "decision": "created",
+                    "display_name": "Disk encryption",
+                }
+            ]
+        }
+    )
+
+    policy_type: str = Field(description="`group` for a group")
+    source_id: str
+    target_id: str
+    decision: MapDecision
+    display_name: str
+
+    @classmethod
+    def of(cls, one: MappedId) -> "MappedIdView":
+        """Show one row."""
+        return cls(
+            policy_type=one.policy_type,
+            source_id=one.source_id,
+            target_id=one.target_id,
+            decision=one.decision,
+            display_name=one.display_name,
         )

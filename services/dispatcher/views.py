@@ -181,6 +181,8 @@ def _links(run: RunRecord) -> dict[str, str]:
         links["undo"] = f"{here}/undo"
     if run.operation == "restore.preview":
         links["preview"] = f"{here}/preview"
+    if run.run_type is RunType.RESTORE and run.writes:
+        links["id_map"] = f"{here}/id-map"
     if run.operation.endswith(".export"):
         links["archive"] = f"{here}/archive"
     return links

@@ -1,7 +1,7 @@
 """What an object shall be in this tenant: the backup's content with references mapped, and its fingerprints."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from services.restore_worker.live import Live
 from services.restore_worker.material import Content, Material, Reference
@@ -10,9 +10,12 @@ from services.restore_worker.references import (
     mapped_assignments,
     mapped_payload,
     payload_references,
+    reach_no_further,
 )
+from services.restore_worker.resolving import Resolver, certain_ids, rows_of
 from shared.connectors.normalise import fingerprint, normalised, normalised_assignments
 from shared.connectors.port import CallTag, Json
+from shared.persistence.restores import NamedObject
 
 NO_ASSIGNMENTS = fingerprint([])
 
@@ -27,6 +30,7 @@ class Desired:
     unmapped: int  # references of the payload that have no counterpart in the tenant
     captured: list[Json] | None  # the backup's own assignments, normalised
     assignments: list[Json] | None  # with every reference mapped
+    references: Sequence[Json] = ()  # what each reference means in the tenant, as it is kept with the plan
 
     @property
     def assignments_fingerprint(self) -> str | None:
@@ -40,6 +44,7 @@ class Source:
 
     material: Material
     content: Content
+    known: Mapping[Reference, NamedObject] = field(default_factory=dict)  # foundations that the backup set holds
 
     @property
     def assignments(self) -> list[Json] | None:
@@ -49,23 +54,30 @@ class Source:
 
     @property
     def references(self) -> frozenset[Reference]:
-        """The foundations that payload and assignments refer to."""
+        """The foundations and groups that payload and assignments refer to."""
         return payload_references(self.content.payload) | assignment_references(self.assignments or ())
 
     async def desired(self, foundations: Mapping[Reference, str | None], live: Live, tag: CallTag) -> Desired:
-        """Map what the content refers to: to what `foundations` says, or else to what lives under the same id."""
+        """Map what the content refers to, as far as it is certain: see `Resolver`.
+
+        The assignments are asked once more, apart from how they were mapped, whether they reach anybody new.
+        """
         captured = self.assignments
-        ids = await live.resolve(sorted(self.references), foundations, self.material, tag)
+        resolver = Resolver(self.material, self.content, foundations, self.known, live, tag)
+        resolved = await resolver.resolve(self.references)
+        ids = certain_ids(resolved)
         payload = mapped_payload(self.content.payload, ids)
         form = normalised(self.material.backup.policy_type, payload)
-        mapped = None
-        if captured is not None:
-            mapped = mapped_assignments(captured, ids, groups_are_known=self.material.was_captured_here)
+        mapped = None if captured is None else mapped_assignments(captured, ids)
+        planned = None if mapped is None else normalised_assignments(mapped)
+        if planned is not None and not reach_no_further(planned, captured or (), ids):
+            planned = None
         return Desired(
             payload=payload,
             normal_form=form,
             fingerprint=fingerprint(form),
             unmapped=len(payload_references(self.content.payload) - ids.keys()),
             captured=captured,
-            assignments=None if mapped is None else normalised_assignments(mapped),
+            assignments=planned,
+            references=rows_of(resolved),
         )

@@ -13,11 +13,12 @@ from services.restore_worker.attempting import has_drifted
 from services.restore_worker.choices import as_chosen, content_of, options_for, options_of
 from services.restore_worker.desired import Desired, Source
 from services.restore_worker.live import Live
-from services.restore_worker.material import SliceMaterial, load, plan_of
+from services.restore_worker.material import APPLIED, SliceMaterial, load, plan_of
 from services.restore_worker.planning import PlanEntry
 from services.restore_worker.ports import RestoreTransaction, RestoreUnitOfWork
 from services.restore_worker.preview import backed_up_ids
 from services.restore_worker.removing import Removal
+from services.restore_worker.resolving import meanings
 from shared.connectors.planner_version import planner_version
 from shared.connectors.policy_types import policy_type
 from shared.connectors.port import Connectors, TenantWriter
@@ -120,7 +121,10 @@ class RestoreExecution:
         await tx.snapshots.put_many([intent.evidence for intent in intents if intent.evidence is not None])
 
     async def store(self, tx: RestoreTransaction, slice_: Slice, results: Sequence[ItemResult]) -> None:
-        """Everything is in the ledger."""
+        """Add what was applied to the run's id map, with the outcomes: so it is right whenever the run ends."""
+        applied = [result.ordinal for result in results if result.outcome in APPLIED]
+        if applied:
+            await tx.id_maps.record(slice_.run.id, applied)
 
     async def conclude(self, slice_: Slice) -> None:
         """Nothing precedes the end."""
@@ -184,16 +188,17 @@ class ItemWork:
             material = as_chosen(self.material.of(item), options)
             content = content_of(material, options)
             material = material.as_in(content)
-            source = Source(material, content)
+            source = Source(material, content, self.material.known)
         except PermanentError as error:
             return _unusable(item, error.code)
         goal = await source.desired(self.material.executed, self.live, tag)
+        planned = await source.desired(self.material.planned, self.live, tag) if source.references else goal
+        if meanings(planned.references) != meanings(entry.references):
+            return _unusable(item, SafeCode.RESTORE_PLAN_CHANGED)
         if _cannot_map(entry, goal):
             return _unusable(item, SafeCode.RESTORE_MAPPING_UNSAFE)
-        if item.state is not ItemState.INTENT:
-            planned = await source.desired(self.material.planned, self.live, tag) if source.references else goal
-            if not _is_as_previewed(entry, planned):
-                return _blocked(item, SafeCode.RESTORE_PLAN_CHANGED)
+        if item.state is not ItemState.INTENT and not _is_as_previewed(entry, planned):
+            return _blocked(item, SafeCode.RESTORE_PLAN_CHANGED)
         change = Change(self.slice_, self.writer, self.live, item, material, entry, self.max_attempts, goal=goal)
         return await change.apply()
 

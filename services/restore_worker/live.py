@@ -6,10 +6,13 @@ A probe of a call that was lost in this very slice needs a listing that began af
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from services.restore_worker.material import Material, Reference
+import structlog
+
+from services.restore_worker.material import Material
 from services.restore_worker.phases import SCOPE_TAG
 from shared.connectors.normalise import fingerprint, normalised, normalised_assignments
 from shared.connectors.policy_types import policy_type as declared
@@ -18,6 +21,9 @@ from shared.domain.errors import NotFoundError, PermanentError
 
 MAX_CHOICES = 10  # objects that are shown to a person who has to choose one
 
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+_GROUPS = ("groups",)
 BackedUpIds = Callable[[str, Sequence[str]], Awaitable[frozenset[str]]]
 
 
@@ -47,6 +53,11 @@ class Found:
     is_claimed: bool = False  # the one object is what another item of the backup set was captured from
 
 
+def has_lasting_id(material: Material, policy_type: str = "") -> bool:
+    """Tell whether equal ids mean one object: a scope tag's is a small number that means something else elsewhere."""
+    return material.was_captured_here or (policy_type or material.backup.policy_type) != SCOPE_TAG
+
+
 class Live:
     """Reads for the items of one slice. Errors are the connector's."""
 
@@ -56,7 +67,10 @@ class Live:
         self._claimed = claimed
         self._listed: dict[str, tuple[list[PolicyRef], frozenset[str]]] = {}
         self._listed_at: dict[str, float] = {}
-        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._turns: dict[object, asyncio.Lock] = defaultdict(asyncio.Lock)  # by what is asked for
+        self._fingerprints: dict[tuple[str, str], str | None] = {}
+        self._group_names: dict[str, str | None] = {}  # None: there is no such group
+        self._groups_named: dict[str, Sequence[str]] = {}
 
     async def read(self, policy_type: str, remote_id: str, tag: CallTag) -> Seen | None:
         """Read one object; None when it is not there."""
@@ -90,7 +104,7 @@ class Live:
         if len(candidates) != 1:
             return Found(None, len(candidates))
         seen = await self.read(backup.policy_type, candidates[0].remote_id, tag)
-        is_claimed = not same_id and candidates[0].remote_id in claimed
+        is_claimed = not same_id and candidates[0].remote_id in claimed and has_lasting_id(material)
         return Found(seen, 1 if seen else 0, by_id=bool(same_id), is_claimed=is_claimed)
 
     async def named(self, material: Material, tag: CallTag, *, since: float = 0.0) -> list[Seen]:
@@ -108,30 +122,42 @@ class Live:
         seen = [one for remote_id in ids if (one := await self._read_of_type(backup.policy_type, remote_id, tag))]
         return [_choice(one) for one in seen]
 
-    async def resolve(
-        self,
-        references: Iterable[Reference],
-        foundations: Mapping[Reference, str | None],
-        material: Material,
-        tag: CallTag,
-    ) -> dict[Reference, str]:
-        """Return the tenant's ids for those references that have one.
+    async def listing(self, policy_type: str, tag: CallTag) -> tuple[list[PolicyRef], frozenset[str]]:
+        """Return this slice's listing of the type, and which of its ids the backup set itself holds."""
+        return await self._list(policy_type, tag)
 
-        A foundation of this run counts as what became of it. Any other counts if it lives under the same id; a scope
-        tag's id is a small number that means something else elsewhere, so it only does in the tenant it comes from.
-        """
-        found: dict[Reference, str] = {}
-        for reference in references:
-            policy_type, remote_id = reference
-            if reference in foundations:
-                own_id = foundations[reference]
-                if own_id is not None:
-                    found[reference] = own_id
-            elif policy_type != SCOPE_TAG or material.was_captured_here:
-                refs, _ = await self._list(policy_type, tag)
-                if any(ref.remote_id == remote_id for ref in refs):
-                    found[reference] = remote_id
-        return found
+    async def fingerprint_of(self, policy_type: str, remote_id: str, tag: CallTag) -> str | None:
+        """Return an object's fingerprint as this slice saw it first; None when it is not there."""
+        async with self._turns[policy_type, remote_id]:
+            if (policy_type, remote_id) not in self._fingerprints:
+                seen = await self.read(policy_type, remote_id, tag)
+                self._fingerprints[policy_type, remote_id] = seen.fingerprint if seen else None
+            return self._fingerprints[policy_type, remote_id]
+
+    async def groups(self, ids: Sequence[str], tag: CallTag) -> dict[str, str]:
+        """Return the names of those of the groups that live; none where the tenant does not let us look."""
+        async with self._turns[_GROUPS]:
+            if unasked := [one for one in ids if one not in self._group_names]:
+                found = await self._told(self._reader.group_names(unasked, tag), {})
+                self._group_names |= {one: found.get(one) for one in unasked}
+            named = {one: self._group_names[one] for one in ids}
+        return {one: name for one, name in named.items() if name is not None}
+
+    async def groups_named(self, names: Sequence[str], tag: CallTag) -> dict[str, Sequence[str]]:
+        """Return for each name the ids of all groups that carry it; none where the tenant does not let us look."""
+        async with self._turns[_GROUPS]:
+            if unasked := [one for one in names if one not in self._groups_named]:
+                found = await self._told(self._reader.groups_named(unasked, tag), {})
+                self._groups_named |= {one: found.get(one, ()) for one in unasked}
+            return {one: self._groups_named[one] for one in names}
+
+    @staticmethod
+    async def _told(asked: Awaitable[Mapping[str, T]], otherwise: Mapping[str, T]) -> Mapping[str, T]:
+        try:
+            return await asked
+        except PermanentError as error:
+            _log.warning("restore.groups_not_told", code=error.code)
+            return otherwise
 
     async def _read_of_type(self, policy_type: str, remote_id: str, tag: CallTag) -> Seen | None:
         """Read one object by an id from outside; None also when the system refuses it or it is of another type."""

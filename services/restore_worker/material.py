@@ -1,10 +1,11 @@
 """What a slice restores from: backup items with their contents, and what earlier phases made of the foundations."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from services.restore_worker.phases import FOUNDATIONS
 from services.restore_worker.ports import RestoreUnitOfWork
 from shared.connectors.normalise import natural_key
 from shared.connectors.port import Json
@@ -12,14 +13,14 @@ from shared.domain.backups import CaptureWarning, Quality
 from shared.domain.errors import PermanentError, SafeCode
 from shared.domain.items import Outcome
 from shared.domain.plans import PlanAction
-from shared.persistence.restores import FoundationRow
+from shared.persistence.restores import FoundationRow, NamedObject
 from shared.persistence.snapshots import Snapshot
 from shared.ports import BackupItem, Item, RunRecord
 
 Reference: TypeAlias = tuple[str, str]  # policy type of a foundation, its id
 
 _INCOMPLETE = frozenset({CaptureWarning.SETTINGS_MISSING, CaptureWarning.SETTINGS_INCOMPLETE})
-_DONE = frozenset({Outcome.APPLIED_CREATED, Outcome.APPLIED_UPDATED, Outcome.UNCHANGED})
+APPLIED = frozenset({Outcome.APPLIED_CREATED, Outcome.APPLIED_UPDATED, Outcome.UNCHANGED})  # the object is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Content:
 
     payload: Json
     assignments: Sequence[Json] | None
+    groups: Mapping[str, str] = field(default_factory=dict)  # names by id, as far as they were captured
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,9 @@ class Material:
             raise PermanentError(SafeCode.SNAPSHOT_CORRUPT, reason="shape")
         if CaptureWarning.ASSIGNMENTS_MISSING in self.backup.warnings or not isinstance(assignments, list):
             assignments = None
-        return Content(payload, assignments)
+        groups = document.get("groups")
+        named = groups.items() if isinstance(groups, dict) else ()
+        return Content(payload, assignments, {one: name for one, name in named if isinstance(name, str) and name})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ class SliceMaterial:
     # Backed-up ids of foundations to the tenant's own: as planned, and as executed. None: there is none to refer to.
     planned: Mapping[Reference, str | None]
     executed: Mapping[Reference, str | None]
+    known: Mapping[Reference, NamedObject] = field(default_factory=dict)  # foundations that the backup set holds
 
     def of(self, item: Item) -> Material:
         """Return the item's material; `PermanentError(SCOPE_TENANT_MISMATCH)` if it is not of the run's backup set."""
@@ -98,10 +103,12 @@ async def load(uow: RestoreUnitOfWork, run: RunRecord, items: Sequence[Item]) ->
         snapshots = await tx.snapshots.fetch_many([one.snapshot_sha256 for one in backups])
         homonyms = await tx.restores.homonyms(run.backup_set_id, ids) if run.backup_set_id else frozenset()
         rows = await tx.restores.foundations(run.id, before_phase=max((item.phase for item in items), default=0))
+        named = await tx.restores.named_objects(run.backup_set_id, FOUNDATIONS) if run.backup_set_id else []
     return SliceMaterial(
         {one.id: Material(one, snapshots.get(one.snapshot_sha256), one.id in homonyms) for one in backups},
         {(row.policy_type, row.backup_remote_id): _planned_id(row) for row in rows},
         {(row.policy_type, row.backup_remote_id): _own_id(row) for row in rows},
+        {(one.policy_type, one.remote_id): one for one in named},
     )
 
 
@@ -123,7 +130,7 @@ def _planned_id(row: FoundationRow) -> str | None:
 def _own_id(row: FoundationRow) -> str | None:
     """Return what became of a foundation; one that was to be left alone was looked at before it was skipped."""
     stands = row.action is PlanAction.SKIP and row.outcome is Outcome.SKIPPED
-    return row.remote_id if row.outcome in _DONE or stands else None
+    return row.remote_id if row.outcome in APPLIED or stands else None
 
 
 def warnings_of(backup: BackupItem) -> list[str]:

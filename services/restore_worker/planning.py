@@ -41,6 +41,7 @@ class PlanEntry:
     warnings: Sequence[str] = ()
     checks: Sequence[Json] = ()  # code and warnings with their severities
     choices: Sequence[Json] = ()  # of an ambiguous item: objects that a person may name as its target
+    references: Sequence[Json] = ()  # what each reference means here: {"type", "from", "to", "name", "confidence"}
     # Of an execution only, while its item is open:
     half_written: bool = False  # a write of several calls stopped in the middle
     half_assigned: bool = False  # assignments that are sent one by one stopped in the middle

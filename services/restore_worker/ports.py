@@ -8,7 +8,7 @@ from uuid import UUID
 
 from shared.engine.work import EngineTransaction
 from shared.persistence.plans import PreviewFacts
-from shared.persistence.restores import FoundationRow
+from shared.persistence.restores import FoundationRow, NamedObject
 from shared.persistence.snapshots import Snapshot
 from shared.ports import BackupItem, Lease, RunRecord
 
@@ -52,6 +52,10 @@ class RestoreRepository(Protocol):
         """Return the items of earlier phases."""
         ...
 
+    async def named_objects(self, backup_set_id: UUID, policy_types: Sequence[str]) -> list[NamedObject]:
+        """Return what the set holds of these types."""
+        ...
+
     async def homonyms(self, backup_set_id: UUID, item_ids: Sequence[UUID]) -> frozenset[UUID]:
         """Return those of the items that share type and natural key with another item of their set."""
         ...
@@ -93,6 +97,14 @@ class RestoreRepository(Protocol):
         ...
 
 
+class IdMapRepository(Protocol):
+    """What executions made of the ids of their backups."""
+
+    async def record(self, run_id: UUID, ordinals: Sequence[int]) -> None:
+        """Add what became of these items, and what they refer to; a second time changes nothing."""
+        ...
+
+
 class RestoreTransaction(EngineTransaction, Protocol):
     """One short transaction of one tenant."""
 
@@ -109,6 +121,11 @@ class RestoreTransaction(EngineTransaction, Protocol):
     @property
     def restores(self) -> RestoreRepository:
         """Previews and executions."""
+        ...
+
+    @property
+    def id_maps(self) -> IdMapRepository:
+        """What executions made of the ids of their backups."""
         ...
 
 

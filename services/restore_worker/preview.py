@@ -132,12 +132,12 @@ class PlanItem:
             content = content_of(material, options)
         except PermanentError as error:
             return blocked(error.code, warnings)
-        goal = await Source(material, content).desired(self.material.planned, self.live, tag)
+        goal = await Source(material, content, self.material.known).desired(self.material.planned, self.live, tag)
         found = await self.live.find(material, tag)
         captured = None
         if options.match is Match.UPDATE_IF_UNCHANGED and found.seen:
             captured = await last_capture(self.uow, self.slice_.run, item.policy_type, found.seen.remote_id)
-        return plan(material, goal, found, options, captured)
+        return replace(plan(material, goal, found, options, captured), references=goal.references)
 
 
 def _checked(entry: PlanEntry, kind: str) -> PlanEntry:

@@ -8,17 +8,16 @@ from services.restore_worker.material import Reference
 from services.restore_worker.phases import ASSIGNMENT_FILTER, MESSAGE_TEMPLATE, SCOPE_TAG
 from shared.connectors.normalise import NO_ID
 from shared.connectors.paths import change, values_at
-from shared.connectors.policy_types.model import bare_type
 from shared.connectors.port import Json
+from shared.domain.targets import FILTER_ID, GROUP_ID, group_ids, is_within, targets_of, translated
+
+GROUP = "group"  # as the type of a reference; groups are no policies and are never restored
 
 _PATHS = (
     ("roleScopeTagIds", SCOPE_TAG),
     ("roleScopeTags", SCOPE_TAG),
     ("**.notificationTemplateId", MESSAGE_TEMPLATE),
 )
-_FILTER_ID = "deviceAndAppManagementAssignmentFilterId"
-_EVERYBODY = frozenset({"allDevicesAssignmentTarget", "allLicensedUsersAssignmentTarget"})
-_GROUPS = frozenset({"groupAssignmentTarget", "exclusionGroupAssignmentTarget"})
 # The same in every tenant: the built-in scope tag, and the id that means "none".
 _EVERYWHERE = frozenset({(SCOPE_TAG, "0"), (MESSAGE_TEMPLATE, NO_ID), (ASSIGNMENT_FILTER, NO_ID)})
 
@@ -29,9 +28,11 @@ def payload_references(payload: Json) -> frozenset[Reference]:
 
 
 def assignment_references(assignments: Iterable[Json]) -> frozenset[Reference]:
-    """Return the assignment filters that the assignments refer to."""
-    found = {(ASSIGNMENT_FILTER, filter_id) for one in assignments if (filter_id := _target(one).get(_FILTER_ID))}
-    return frozenset(found) - _EVERYWHERE
+    """Return the groups and the assignment filters that the assignments refer to."""
+    entries = list(assignments)
+    named = (_target(one).get(FILTER_ID) for one in entries)
+    filters = {(ASSIGNMENT_FILTER, one) for one in named if isinstance(one, str) and one}
+    return (frozenset(filters) - _EVERYWHERE) | {(GROUP, group) for group in group_ids(entries)}
 
 
 def mapped_payload(payload: Json, ids: Mapping[Reference, str]) -> Json:
@@ -42,30 +43,35 @@ def mapped_payload(payload: Json, ids: Mapping[Reference, str]) -> Json:
     return mapped
 
 
-def mapped_assignments(
-    assignments: Sequence[Json], ids: Mapping[Reference, str], *, groups_are_known: bool
-) -> list[Json] | None:
-    """Return the whole list for the tenant, or None if any entry of it is not safe: never a part of it.
+def mapped_assignments(assignments: Sequence[Json], ids: Mapping[Reference, str]) -> list[Json] | None:
+    """Return the whole list for the tenant, or None if any entry of it has no certain counterpart: never a part of it.
 
     Leaving out an exclusion or a filter would give the policy to more people than the backup did.
     """
-    if not all(_is_safe(one, ids, groups_are_known=groups_are_known) for one in assignments):
+    if targets_of(assignments) is None or not assignment_references(assignments) <= ids.keys():
         return None
     mapped = [copy.deepcopy(one) for one in assignments]
     for one in mapped:
         target = _target(one)
-        filter_id = target.get(_FILTER_ID)
-        if filter_id and (ASSIGNMENT_FILTER, filter_id) in ids:
-            target[_FILTER_ID] = ids[ASSIGNMENT_FILTER, filter_id]
+        for key, policy_type in ((FILTER_ID, ASSIGNMENT_FILTER), (GROUP_ID, GROUP)):
+            if (policy_type, target.get(key)) in ids:
+                target[key] = ids[policy_type, target[key]]
     return mapped
 
 
-def _is_safe(assignment: Json, ids: Mapping[Reference, str], *, groups_are_known: bool) -> bool:
-    target = _target(assignment)
-    kind = bare_type(target.get("@odata.type"))
-    if kind not in _EVERYBODY and not (kind in _GROUPS and groups_are_known):
+def reach_no_further(planned: Sequence[Json], captured: Sequence[Json], ids: Mapping[Reference, str]) -> bool:
+    """Tell whether the planned assignments reach nobody but whom the captured ones reach, in the tenant's own ids.
+
+    The last gate of every list of assignments. It knows nothing of how the list was mapped.
+    """
+    ours, theirs = targets_of(planned), targets_of(captured)
+    if ours is None or theirs is None:
         return False
-    return assignment_references([assignment]) <= ids.keys()
+    return is_within(ours, translated(theirs, _ids_of(GROUP, ids), _ids_of(ASSIGNMENT_FILTER, ids)))
+
+
+def _ids_of(policy_type: str, ids: Mapping[Reference, str]) -> dict[str, str]:
+    return {theirs: ours for (kind, theirs), ours in ids.items() if kind == policy_type}
 
 
 def _target(assignment: Json) -> Json:

@@ -1,5 +1,7 @@
 """Plans the undo of an execution, from what it kept of each object before it wrote (ADR 0022)."""
 
+from dataclasses import replace
+
 from services.restore_worker.desired import NO_ASSIGNMENTS, Desired, Source
 from services.restore_worker.live import Live, Seen
 from services.restore_worker.material import Material, SliceMaterial
@@ -21,13 +23,13 @@ async def plan_undo(material: Material, slice_material: SliceMaterial, live: Liv
     seen = await live.read(backup.policy_type, backup.remote_id, tag)
     if backup.absent:
         return _deletion(material, seen)
-    goal = await Source(material, content).desired(slice_material.planned, live, tag)
+    goal = await Source(material, content, slice_material.known).desired(slice_material.planned, live, tag)
     homonyms = 0 if seen else len(await live.named(material, tag))
     before = Form(goal.fingerprint, goal.assignments_fingerprint or fingerprint(goal.captured or []))
     decision = decide_undo(Replaced(before, _left(material)), _form(seen), backup.remote_id, homonyms=homonyms)
     if code := _obstacle(goal, decision):
-        return blocked(code)
-    return described(decision, goal, seen, candidates=decision.candidates)
+        return replace(blocked(code), references=goal.references)
+    return replace(described(decision, goal, seen, candidates=decision.candidates), references=goal.references)
 
 
 def _deletion(material: Material, seen: Seen | None) -> PlanEntry:

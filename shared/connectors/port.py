@@ -81,6 +81,14 @@ class TenantReader(Protocol):
         """Fetch one object whole."""
         ...
 
+    async def group_names(self, ids: Sequence[str], tag: CallTag) -> Mapping[str, str]:
+        """Return the display names of those of the groups that are there."""
+        ...
+
+    async def groups_named(self, names: Sequence[str], tag: CallTag) -> Mapping[str, Sequence[str]]:
+        """Return for each of the names the ids of all groups that carry it, whatever the case."""
+        ...
+
 
 class TenantWriter(TenantReader, Protocol):
     """Reads and writes. A `TransientError` out of a write means that it may or may not have happened."""

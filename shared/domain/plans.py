@@ -32,6 +32,28 @@ class Step(StrEnum):
     DELETE = "delete"  # alone, and only of what an execution of ours created
 
 
+class Confidence(StrEnum):
+    """How sure it is what a reference of the backup means in the tenant. Only the first two are ever used."""
+
+    MAPPED = "mapped"  # to one object that is there
+    CREATED = "created"  # to one that the execution makes before
+    AMBIGUOUS = "ambiguous"  # more than one object may be meant, or one object by more than one reference
+    MISSING = "missing"  # nothing is known that may be meant
+
+    @property
+    def is_certain(self) -> bool:
+        """True when the reference may be used."""
+        return self in (Confidence.MAPPED, Confidence.CREATED)
+
+
+class MapDecision(StrEnum):
+    """What an execution did about an id of the backup."""
+
+    MAPPED_EXISTING = "mapped_existing"
+    CREATED = "created"
+    CREATED_COPY = "created_copy"  # beside an object that it may have been
+
+
 class Phase(StrEnum):
     """Order of a restore: what others refer to comes first."""
 

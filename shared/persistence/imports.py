@@ -16,6 +16,7 @@ from shared.connectors.normalise import (
 )
 from shared.domain.backups import CaptureWarning, Quality
 from shared.domain.errors import PermanentError, SafeCode
+from shared.domain.targets import group_ids
 from shared.persistence.backups import SqlBackups
 from shared.persistence.snapshots import Snapshot, SqlSnapshots
 from shared.ports import NewBackupItem
@@ -49,9 +50,10 @@ class ImportUnitOfWork(Protocol):
 async def import_backup_set(
     uow: ImportUnitOfWork, tenant_id: UUID, name: str, documents: Iterable[Mapping[str, Any]], created_by: str
 ) -> UUID:
-    """Store documents `{"policy_type", "payload", "assignments"}` as a completed backup set; return its id.
+    """Store documents `{"policy_type", "payload", "assignments", "groups"}` as a completed backup set; return its id.
 
-    `assignments` is absent or None where they are not known. The items have no policy of the tenant's inventory, which
+    `assignments` is absent or None where they are not known, `groups` where no group is: names by the ids that the
+    assignments refer to. The items have no policy of the tenant's inventory, which
     tells a restore that their ids come from elsewhere: groups and scope tags are not trusted by id. Raises
     `PermanentError` for a document that is no policy; nothing is visible of the set then but an uncompleted one.
     """
@@ -76,6 +78,8 @@ def imported_item(document: Mapping[str, Any]) -> tuple[Snapshot, NewBackupItem]
     known = isinstance(assignments, list)
     captured = assignments if known else []
     content: dict[str, Any] = {"policy_type": policy_type, "payload": payload, "assignments": captured}
+    if groups := _groups(document.get("groups"), captured or []):
+        content["groups"] = groups
     snapshot = Snapshot.of(content)
     warnings = _warnings(payload, assignments_known=known)
     item = NewBackupItem(
@@ -90,6 +94,14 @@ def imported_item(document: Mapping[str, Any]) -> tuple[Snapshot, NewBackupItem]
         warnings=warnings,
     )
     return snapshot, item
+
+
+def _groups(given: object, assignments: Sequence[Any]) -> dict[str, str]:
+    """Return the names of groups that the assignments refer to; whatever else was given is left out."""
+    if not isinstance(given, Mapping):
+        return {}
+    named = ((one, given.get(one)) for one in group_ids(one for one in assignments if isinstance(one, dict)))
+    return {one: name for one, name in named if isinstance(name, str) and name}
 
 
 def _warnings(payload: dict[str, Any], *, assignments_known: bool) -> Sequence[CaptureWarning]:

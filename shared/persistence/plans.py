@@ -28,6 +28,7 @@ _HASHED_FIELDS = (
     "live_assignments_fingerprint",
     "backup_fingerprint",
     "backup_assignments_fingerprint",
+    "references",
     "code",
     "warnings",
 )

@@ -51,6 +51,18 @@ class FoundationRow:
     remote_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class NamedObject:
+    """An object of a backup set, by which references to its id are known by name."""
+
+    policy_type: str
+    remote_id: str
+    display_name: str
+    natural_key: str
+    fingerprint: str
+    is_homonym: bool  # another one of the set has the same type and natural key
+
+
 class SqlRestores(SqlPlans):
     """Reads and expansions of restore runs inside one tenant's transaction, and their plans."""
 
@@ -150,6 +162,19 @@ class SqlRestores(SqlPlans):
             .where(runs.tenant_id == self._tenant_id)
         )
         return line.union_all(older)
+
+    async def named_objects(self, backup_set_id: UUID, policy_types: Sequence[str]) -> list[NamedObject]:
+        """Return what the set holds of these types."""
+        items = backup_items.c
+        sharers = func.count().over(partition_by=(items.policy_type, items.natural_key))
+        statement = select(
+            items.policy_type, items.remote_id, items.display_name, items.natural_key, items.fingerprint, sharers > 1
+        ).where(
+            items.tenant_id == self._tenant_id,
+            items.backup_set_id == backup_set_id,
+            items.policy_type == any_(cast(bindparam("types", list(policy_types)), ARRAY(Text))),
+        )
+        return [NamedObject(*row) for row in await self._connection.execute(statement)]
 
     async def homonyms(self, backup_set_id: UUID, item_ids: Sequence[UUID]) -> frozenset[UUID]:
         """Return those of the items that share type and natural key with another item of their set."""

@@ -33,6 +33,7 @@ from sqlalchemy.dialects.postgresql import UUID
 from shared.domain.dead_messages import Resolution
 from shared.domain.items import ItemState, Outcome
 from shared.domain.operations import Role
+from shared.domain.plans import MapDecision
 from shared.domain.runs import ACTIVE, Lane, RunStatus, RunType, WaitReason
 
 metadata = MetaData(
@@ -385,6 +386,21 @@ restore_run_items = Table(
     ForeignKeyConstraint(["tenant_id", "before_sha256"], ["snapshots.tenant_id", "snapshots.sha256"]),
     CheckConstraint("state <> 'intent' OR (request_hash IS NOT NULL AND step IS NOT NULL)", name="intent_is_whole"),
     postgresql_with=_ROOM_TO_UPDATE,
+)
+
+restore_id_map = Table(  # of an execution: what became of the backup's ids, and what was meant by them
+    "restore_id_map",
+    metadata,
+    Column("tenant_id", UUID(as_uuid=True), nullable=False),  # the run's key proves that it exists
+    Column("run_id", UUID(as_uuid=True), nullable=False),
+    Column("policy_type", Text, nullable=False),  # `group` for a group
+    Column("source_id", Text, nullable=False),
+    Column("target_id", Text, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("display_name", Text, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "run_id", "policy_type", "source_id"),
+    ForeignKeyConstraint(["tenant_id", "run_id"], ["restore_runs.tenant_id", "restore_runs.id"], ondelete="CASCADE"),
+    _one_of("decision", MapDecision),
 )
 
 bulk_operation_run_items = Table(

@@ -14,6 +14,7 @@ from shared.persistence.backups import SqlBackups
 from shared.persistence.budgets import SqlBudgets
 from shared.persistence.database import translated
 from shared.persistence.dead_messages import SqlDeadMessages
+from shared.persistence.id_maps import SqlIdMaps
 from shared.persistence.inbox import SqlInbox
 from shared.persistence.ledger import SqlLedger
 from shared.persistence.maintenance import SqlRunsInNeed
@@ -132,6 +133,11 @@ class SqlTransaction:
     def budgets(self) -> SqlBudgets:
         """What the tenant's system may still be asked."""
         return SqlBudgets(self.connection, self.tenant_id)
+
+    @cached_property
+    def id_maps(self) -> SqlIdMaps:
+        """What executions made of the ids of their backups."""
+        return SqlIdMaps(self.connection, self.tenant_id)
 
     @cached_property
     def restores(self) -> SqlRestores:

@@ -1,7 +1,7 @@
 """A tenant in memory: policies that a test sets, errors that it scripts, and a journal of what was asked for."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -24,8 +24,9 @@ class FakeTenant:
     """Implements `Connectors` and `TenantReader` over a dictionary."""
 
     def __init__(self) -> None:
+        self.groups: dict[str, str] = {}  # names by id
         self.policies: dict[tuple[str, str], RemotePolicy] = {}
-        self.calls: list[tuple[str, str]] = []  # ("list", type) and ("read", remote id), in order
+        self.calls: list[tuple[str, str]] = []  # ("list", type), ("read", remote id), ("groups", "ids" or "names")
         self.tags: list[CallTag] = []
         self._errors: dict[tuple[str, str], list[ReinstateError]] = defaultdict(list)
 
@@ -55,6 +56,14 @@ class FakeTenant:
         if (policy_type, remote_id) not in self.policies:
             raise NotFoundError(SafeCode.GRAPH_NOT_FOUND, policy_type=policy_type)
         return self.policies[policy_type, remote_id]
+
+    async def group_names(self, ids: Sequence[str], tag: CallTag) -> Mapping[str, str]:
+        self._called("groups", "ids", tag)
+        return {one: self.groups[one] for one in ids if one in self.groups}
+
+    async def groups_named(self, names: Sequence[str], tag: CallTag) -> Mapping[str, Sequence[str]]:
+        self._called("groups", "names", tag)
+        return {name: sorted(one for one, own in self.groups.items() if own == name) for name in names}
 
     @asynccontextmanager
     async def reader(self, connection: TenantConnection) -> AsyncIterator[TenantReader]:

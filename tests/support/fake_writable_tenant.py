@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,6 +64,7 @@ class FakeTenant:
     read_faults: list[Exception | None] = field(default_factory=list)
     lists: list[str] = field(default_factory=list)
     prefix: str = "id"
+    groups: dict[str, str] | None = None  # names by id; None: every id is a group that is called by it
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -116,6 +117,16 @@ class FakeReader:
         )
         payload = {**copy.deepcopy(found.payload), "version": found.version}
         return RemotePolicy(ref, payload, copy.deepcopy(found.assignments), f'W/"{found.version}"')
+
+    async def group_names(self, ids: Sequence[str], tag: CallTag) -> Mapping[str, str]:
+        groups = self._tenant.groups
+        return {one: one for one in ids} if groups is None else {one: groups[one] for one in ids if one in groups}
+
+    async def groups_named(self, names: Sequence[str], tag: CallTag) -> Mapping[str, Sequence[str]]:
+        groups = self._tenant.groups
+        if groups is None:
+            return {name: [name] for name in names}
+        return {name: sorted(one for one, own in groups.items() if own.casefold() == name.casefold()) for name in names}
 
 
 class FakeWriter(FakeReader):

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from services.bulk_worker.capturing import Capture, capture
+from services.bulk_worker.groups import GroupNames
 from services.bulk_worker.inventory import Inventory
 from services.bulk_worker.listing import ListedType, listed_item
 from services.bulk_worker.operations.base import PHASES, BulkWork, listing_id, names_no_types, selected_types
@@ -70,13 +71,14 @@ class _CaptureIntoSet(BulkWork, ABC):
             policies = {policy.id: policy for policy in await tx.policies.by_ids(ids)}
             present = await tx.backups.policies_in_set(self.set_of(slice_.run), ids)
         async with self._connectors.reader(slice_.connection) as reader:
+            names = GroupNames(reader)
 
             async def work(item: Item) -> ItemResult:
                 if item.item_id in present:
                     return ItemResult(item.ordinal, Outcome.SKIPPED, SafeCode.BACKUP_SET_ITEM_ALREADY_IN_SET)
                 if item.item_id == listing_id(item.policy_type):
                     return await listed_item(reader, item, slice_.tag(item), everything=names_no_types(slice_.run))
-                return await _captured(reader, slice_, item, policies.get(item.item_id))
+                return await _captured(reader, names, slice_, item, policies.get(item.item_id))
 
             yield work
 
@@ -136,11 +138,14 @@ def _listing_item(key: str) -> NewItem:
     return NewItem(listing_id(key), one.label, key, phase=one.phase.order)
 
 
-async def _captured(reader: TenantReader, slice_: Slice, item: Item, policy: PolicyRecord | None) -> ItemResult:
+async def _captured(
+    reader: TenantReader, names: GroupNames, slice_: Slice, item: Item, policy: PolicyRecord | None
+) -> ItemResult:
     if policy is None:
         raise PermanentError(SafeCode.SELECTION_UNKNOWN_ITEMS, item_id=str(item.item_id))
     try:
         remote = await reader.read(policy.policy_type, policy.remote_id, slice_.tag(item))
     except NotFoundError:  # deleted since it was listed: nothing is left to capture
         return ItemResult(item.ordinal, Outcome.SKIPPED, SafeCode.POLICY_NOT_FOUND)
-    return ItemResult(item.ordinal, Outcome.CAPTURED, effect=capture(policy.id, remote))
+    groups = await names.of(remote.assignments, slice_.tag(item))
+    return ItemResult(item.ordinal, Outcome.CAPTURED, effect=capture(policy.id, remote, groups))

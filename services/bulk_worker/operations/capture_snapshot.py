@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from services.bulk_worker.capturing import Capture, capture
+from services.bulk_worker.groups import GroupNames
 from services.bulk_worker.operations.base import BulkWork
 from services.bulk_worker.ports import BulkTransaction
 from shared.domain.errors import NotFoundError, PermanentError, SafeCode
@@ -30,6 +31,7 @@ class CaptureSnapshot(BulkWork):
         async with self._uow.begin(slice_.run.tenant_id) as tx:
             policies = {policy.id: policy for policy in await tx.policies.by_ids([item.item_id for item in items])}
         async with self._connectors.reader(slice_.connection) as reader:
+            names = GroupNames(reader)
 
             async def work(item: Item) -> ItemResult:
                 policy: PolicyRecord = policies[item.item_id]
@@ -37,7 +39,7 @@ class CaptureSnapshot(BulkWork):
                     remote = await reader.read(policy.policy_type, policy.remote_id, slice_.tag(item))
                 except NotFoundError:
                     raise PermanentError(SafeCode.POLICY_NOT_FOUND, policy_type=policy.policy_type) from None
-                taken = capture(policy.id, remote)
+                taken = capture(policy.id, remote, await names.of(remote.assignments, slice_.tag(item)))
                 is_same = taken.snapshot.sha256 == policy.snapshot_sha256
                 return ItemResult(item.ordinal, Outcome.UNCHANGED if is_same else Outcome.CAPTURED, effect=taken)
 

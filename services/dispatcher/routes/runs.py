@@ -12,7 +12,7 @@ from services.dispatcher.access import BEARER, Member, Room, SignedInRoute, TheM
 from services.dispatcher.archives import content_disposition, open_archive
 from services.dispatcher.evidence import judged
 from services.dispatcher.ports import ReadTransaction
-from services.dispatcher.preview_views import PreviewView
+from services.dispatcher.preview_views import MappedIdView, PreviewView
 from services.dispatcher.problems import responses
 from services.dispatcher.routes.paging import Cursor, Limit, cut
 from services.dispatcher.views import PATHS, Page, RunItemView, RunView
@@ -117,6 +117,19 @@ async def get_preview(
         judgement = await _judged(tx, record, room.preview_age)
     page, following = cut(rows, limit, lambda item: cursors.encode(f"preview:{run}", item.ordinal))
     return PreviewView.of(record, actions, page, following, judgement)
+
+
+@router.get(f"{_RESTORE}/id-map", operation_id="listIdMap", responses=_LIST, response_model_exclude_none=True)
+async def list_id_map(
+    run: UUID, member: TheMember, room: TheRoom, cursor: Cursor = None, limit: Limit = 50
+) -> Page[MappedIdView]:
+    """List what an execution made of the backup's ids, and what it took references for; empty for a preview."""
+    after = cursors.by_key(cursor, "id-map")
+    async with room.uow.begin(member.tenant_id) as tx:
+        await _found(tx, RunType.RESTORE, run)
+        rows = await tx.id_maps.page(run, after=after, limit=limit + 1)
+    page, following = cut(rows, limit, lambda one: cursors.encode("id-map", one.policy_type, one.source_id))
+    return Page(items=[MappedIdView.of(one) for one in page], next=following)
 
 
 @router.get(

@@ -1,7 +1,7 @@
 """Opens a folder of exported policies as a tenant that can only be read."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -36,6 +36,14 @@ class FolderReader:
         assignments = payload.pop("assignments", None)
         entries = assignments if isinstance(assignments, list) else []
         return RemotePolicy(known.ref, payload, [entry for entry in entries if isinstance(entry, dict)])
+
+    async def group_names(self, ids: Sequence[str], tag: CallTag) -> Mapping[str, str]:  # noqa: ARG002  the port's
+        """Know no names: exports name groups by their ids."""
+        return {}
+
+    async def groups_named(self, names: Sequence[str], tag: CallTag) -> Mapping[str, Sequence[str]]:  # noqa: ARG002  the port's
+        """Know no groups."""
+        return dict.fromkeys(names, ())
 
 
 class FolderConnectors:

@@ -18,6 +18,7 @@ _INTUNE_WINDOW = 20.0
 _IDENTITY = Limit(3500, 10.0)  # of the smallest tenants
 _CONDITIONAL_ACCESS = Limit(1, 1.0)
 DEFAULT_SHARE = 0.95
+_GROUPS = "groups"
 
 _CLASSES: Mapping[ThrottleClass, tuple[Sequence[str], Sequence[str]]] = {
     ThrottleClass.INTUNE: ((INTUNE_ANY,), (INTUNE_WRITE, INTUNE_ANY)),
@@ -41,8 +42,10 @@ def graph_limits(
 def classes_of(verb: str, path: str) -> Sequence[str]:
     """Return the classes that a call counts towards, the narrowest first; `path` is below the API version.
 
-    A path that no policy type declares counts as Intune's.
+    A path that no policy type declares counts as Intune's, but for the directory's groups.
     """
+    if _below(_GROUPS, path):
+        return (IDENTITY,)
     owners = [one for one in all_types() for root in (one.collection, one.list_collection) if _below(root, path)]
     reading, writing = _CLASSES[owners[0].throttle if owners else ThrottleClass.INTUNE]
     return reading if verb == "GET" else writing

@@ -1,8 +1,9 @@
 """Reads of a tenant through Graph. This class has no method that writes, and neither has what it is made of."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from urllib.parse import quote
 
+from shared.connectors.graph import groups
 from shared.connectors.graph.answers import Subject, bad_answer
 from shared.connectors.graph.calls import ReadCalls
 from shared.connectors.normalise import display_name, is_plain_id, natural_key
@@ -60,6 +61,14 @@ class GraphReader:
                     raise bad_answer(Subject.OBJECT, field="id", reason=sub.key)
                 entry[nested.key] = await self._entries(f"{where}/{quote(entry_id, safe='')}", nested, tag)
         return found
+
+    async def group_names(self, ids: Sequence[str], tag: CallTag) -> Mapping[str, str]:
+        """Return the display names of those of the groups that are there."""
+        return await groups.group_names(self._calls, ids, tag)
+
+    async def groups_named(self, names: Sequence[str], tag: CallTag) -> Mapping[str, Sequence[str]]:
+        """Return for each of the names the ids of all groups that carry it, whatever the case."""
+        return await groups.groups_named(self._calls, names, tag)
 
     async def _complete(self, payload: Json, tag: CallTag) -> None:
         """Follow the links of lists that came inline but not whole; one deeper down cannot be followed safely."""

@@ -1,6 +1,7 @@
+from typing import Any
 from uuid import uuid4
 
-from shared.domain.errors import SafeCode
+from shared.domain.errors import PermanentError, SafeCode
 from shared.domain.runs import RunStatus
 from tests.support.bulk_lab import BulkLab
 
@@ -58,3 +59,49 @@ async def test_a_policy_that_json_cannot_carry_exactly_fails_safely(bulk: BulkLa
     run = await bulk.run(CAPTURE, target_id=ids["a"])
     assert await bulk.outcomes(run) == [("Policy a", "failed", "policy.not_canonical")]
     assert await bulk.count("snapshots") == 0
+
+
+def to(group: str, kind: str = "groupAssignmentTarget") -> dict[str, Any]:
+    return {"target": {"@odata.type": f"#microsoft.graph.{kind}", "groupId": group}}
+
+
+async def documents(bulk: BulkLab) -> list[dict[str, Any]]:
+    rows = await bulk.world.rows("SELECT sha256 FROM snapshots ORDER BY created_at")
+    async with bulk.world.uow.begin(bulk.world.tenant_id) as tx:
+        found = await tx.snapshots.read_many([row["sha256"] for row in rows])
+    return [found[row["sha256"]] for row in rows]
+
+
+async def test_the_names_of_the_groups_that_assignments_refer_to_are_captured(bulk: BulkLab) -> None:
+    bulk.tenant.groups = {"g": "Pilots", "h": "Kiosks", "i": "Nobody asked"}
+    bulk.tenant.add("a", assignments=[to("g"), to("h", "exclusionGroupAssignmentTarget"), to("gone")])
+    ids = await bulk.synced()
+    await bulk.run(CAPTURE, target_id=ids["a"])
+    assert [one["groups"] for one in await documents(bulk)] == [{"g": "Pilots", "h": "Kiosks"}]
+
+
+async def test_a_name_that_two_groups_share_names_neither(bulk: BulkLab) -> None:
+    """In another tenant it would be taken for one of them."""
+    bulk.tenant.groups = {"g": "Pilots", "other": "Pilots"}
+    bulk.tenant.add("a", assignments=[to("g")])
+    ids = await bulk.synced()
+    await bulk.run(CAPTURE, target_id=ids["a"])
+    assert ["groups" in one for one in await documents(bulk)] == [False]
+
+
+async def test_a_policy_without_groups_asks_for_none(bulk: BulkLab) -> None:
+    bulk.tenant.add("a", assignments=[{"target": {"@odata.type": "#microsoft.graph.allDevicesAssignmentTarget"}}])
+    ids = await bulk.synced()
+    await bulk.run(CAPTURE, target_id=ids["a"])
+    assert ["groups" in one for one in await documents(bulk)] == [False]
+    assert not [call for call in bulk.tenant.calls if call[0] == "groups"]
+
+
+async def test_a_capture_is_whole_where_groups_may_not_be_read(bulk: BulkLab) -> None:
+    bulk.tenant.groups = {"g": "Pilots"}
+    bulk.tenant.fail("groups", "ids", PermanentError(SafeCode.AUTH_PERMISSION_MISSING))
+    bulk.tenant.add("a", assignments=[to("g")])
+    ids = await bulk.synced()
+    run = await bulk.run(CAPTURE, target_id=ids["a"])
+    assert await bulk.outcomes(run) == [("Policy a", "captured", None)]
+    assert ["groups" in one for one in await documents(bulk)] == [False]

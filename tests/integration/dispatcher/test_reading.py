@@ -100,6 +100,27 @@ async def test_items_and_the_preview_are_read_page_by_page_with_nulls_in_patches
     assert "next" in answer
 
 
+async def test_an_id_map_is_read_page_by_page_by_members_only(
+    http: httpx.AsyncClient, tenant: str, manager: Person, world: World, runs: list[UUID]
+) -> None:
+    for kind, source in (("group", "a"), ("group", "b" * 250), ("deviceConfiguration", "z"), ("group", "B")):
+        await world.change(
+            "INSERT INTO restore_id_map VALUES (:tenant, :run, :kind, :source, 'own', 'mapped_existing', 'Name')",
+            tenant=tenant_of(tenant),
+            run=runs[1],
+            kind=kind,
+            source=source,
+        )
+    place = f"{tenant}/restore-runs/{runs[1]}/id-map"
+
+    found = await pages(http, place, manager)
+
+    assert [[row["source_id"] for row in page] for page in found] == [["z", "B"], ["a", "b" * 250]]
+    stranger = await world.add_person()
+    assert (await http.get(place, headers=stranger.headers)).status_code == 404
+    assert (await http.get(place.replace(str(runs[1]), str(uuid4())), headers=manager.headers)).status_code == 404
+
+
 async def test_what_is_stored_is_listed_for_members_and_only_the_tenants_own(
     http: httpx.AsyncClient, tenant: str, manager: Person, world: World
 ) -> None:

@@ -180,6 +180,39 @@ def test_choices_are_sent_as_they_were_made(api: FakeApi) -> None:
     ]
 
 
+def test_a_preview_names_the_references_that_lead_nowhere_for_certain_and_no_others(api: FakeApi) -> None:
+    status, document = a_preview()
+    certain = {"type": "assignmentFilter", "from": "f", "to": "g", "name": "Laptops", "confidence": "mapped"}
+    document["items"][0]["references"] = [
+        {"type": "group", "from": "a", "name": "All [bold]staff", "confidence": "ambiguous"},
+        *({"type": "group", "from": f"b{number}", "confidence": "missing"} for number in range(6)),
+        certain,
+    ]
+    api.on(f"POST {RESTORES}", (201, a_restore()))
+    api.on(f"GET {RESTORES}/{RUN}/preview", (status, document))
+
+    plain = " ".join(reinstate("restore", "preview", SET).stdout.split())
+    answered = json.loads(reinstate("restore", "preview", SET, "--json").stdout)
+
+    assert "group All [bold]staff ambiguous, group b0 missing" in plain
+    assert "2 more" in plain
+    assert "Laptops" not in plain
+    assert answered["items"][0]["references"][-1] == certain
+
+
+def test_the_id_map_of_a_restore_is_reported_page_by_page(api: FakeApi) -> None:
+    row = {"policy_type": "group", "source_id": "a", "target_id": "b", "decision": "mapped_existing"}
+    pages = [{"items": [row | {"display_name": "Pilots"}], "next": "x"}, {"items": [row | {"source_id": "c"}]}]
+    api.on(f"GET {RESTORES}/{RUN}", (200, a_restore("restore.execute")))
+    api.on(f"GET {RESTORES}/{RUN}/id-map", *((200, page) for page in pages * 2))
+
+    shown = reinstate("runs", "id-map", str(RUN)).stdout
+    answered = json.loads(reinstate("runs", "id-map", str(RUN), "--json").stdout)
+
+    assert "Pilots" in shown
+    assert [one["source_id"] for one in answered["items"]] == ["a", "c"]
+
+
 def test_an_execution_starts_after_the_tenants_name_was_typed(api: FakeApi) -> None:
     _allow_execution(api)
 

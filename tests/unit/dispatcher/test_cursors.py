@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from services.dispatcher import cursors
 from shared.domain.errors import PermanentError
 
-READERS = [cursors.newest_first, cursors.by_id, cursors.by_ordinal]
+READERS = [cursors.newest_first, cursors.by_id, cursors.by_ordinal, cursors.by_key]
 
 
 @given(st.datetimes(timezones=st.just(UTC)), st.uuids(), st.integers(0, cursors.MAX_ORDINAL))
@@ -16,6 +16,7 @@ def test_a_cursor_comes_back_as_it_was_given(moment: datetime, row_id: UUID, ord
     assert cursors.newest_first(cursors.encode("runs", moment, row_id), "runs") == (moment, row_id)
     assert cursors.by_id(cursors.encode("sets", row_id), "sets") == row_id
     assert cursors.by_ordinal(cursors.encode("items", ordinal), "items") == ordinal
+    assert cursors.by_key(cursors.encode("id-map", "group", str(row_id)), "id-map") == ("group", str(row_id))
 
 
 def test_a_cursor_is_good_for_the_list_that_gave_it_only() -> None:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.restore_worker.references import (
+    GROUP,
     assignment_references,
     mapped_assignments,
     mapped_payload,
@@ -29,40 +30,43 @@ def to(kind: str, filter_id: str | None = None) -> dict[str, Any]:
 
 
 ENTRIES = st.lists(st.builds(to, st.sampled_from(KINDS), st.sampled_from([None, "f1", "f2"])), max_size=4)
-IDS = st.dictionaries(st.sampled_from([(FILTER, "f1"), (FILTER, "f2")]), st.sampled_from(["n1", "n2"]))
+IDS = st.dictionaries(
+    st.sampled_from([(FILTER, "f1"), (FILTER, "f2"), (GROUP, "g")]), st.sampled_from(["n1", "n2", "n3"])
+)
+KEYS = {"deviceAndAppManagementAssignmentFilterId": FILTER, "groupId": GROUP}
 
 
-@given(ENTRIES, IDS, st.booleans())
-def test_assignments_are_mapped_whole_or_not_at_all(entries: Any, ids: Any, groups_are_known: Any) -> None:
-    mapped = mapped_assignments(entries, ids, groups_are_known=groups_are_known)
+@given(ENTRIES, IDS)
+def test_assignments_are_mapped_whole_or_not_at_all(entries: Any, ids: Any) -> None:
+    mapped = mapped_assignments(entries, ids)
     if mapped is None:
         return
     assert len(mapped) == len(entries)
     for before, after in zip(entries, mapped, strict=True):
         old, new = before["target"], after["target"]
+        assert old.keys() == new.keys()
         assert new["@odata.type"] == old["@odata.type"]
-        key = "deviceAndAppManagementAssignmentFilterId"
-        assert (key in new) == (key in old)
-        assert key not in old or new[key] == ids[FILTER, old[key]]
-        assert "Group" not in old["@odata.type"].removesuffix("AssignmentTarget") or groups_are_known
+        for key, kind in KEYS.items():
+            named = key != "groupId" or "roupAssignmentTarget" in old["@odata.type"]
+            assert not named or key not in old or new[key] == ids[kind, old[key]]
 
 
 @given(ENTRIES)
 def test_an_exclusion_without_a_known_group_leaves_every_assignment_out(entries: Any) -> None:
     every = [*entries, to("exclusionGroupAssignmentTarget")]
     ids = {(FILTER, "f1"): "n1", (FILTER, "f2"): "n2"}
-    assert mapped_assignments(every, ids, groups_are_known=False) is None
+    assert mapped_assignments(every, ids) is None
 
 
 def test_a_target_of_an_unknown_kind_is_never_safe() -> None:
-    assert mapped_assignments([{}], {}, groups_are_known=True) is None
-    assert mapped_assignments([to("somethingNewAssignmentTarget")], {}, groups_are_known=True) is None
+    assert mapped_assignments([{}], {}) is None
+    assert mapped_assignments([to("somethingNewAssignmentTarget")], {(GROUP, "g"): "n1"}) is None
 
 
 def test_the_filter_that_means_none_needs_no_counterpart() -> None:
     none = to("allDevicesAssignmentTarget", "00000000-0000-0000-0000-000000000000")
     assert assignment_references([none]) == frozenset()
-    assert mapped_assignments([none], {}, groups_are_known=False) == [none]
+    assert mapped_assignments([none], {}) == [none]
 
 
 def test_scope_tags_and_templates_are_found_wherever_they_stand() -> None:
