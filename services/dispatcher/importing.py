@@ -73,7 +73,10 @@ async def import_backup_set(
     manifest = await asyncio.to_thread(_verified, upload)
     name = command.name or _name_of(manifest)
     await check_may_import(command, uow=uow)
-    left_out = await _store(command, upload, manifest, name, uow)
+    async with uow.begin(command.tenant_id) as tx:
+        known = await tx.backups.imported(name=name, archive_sha256=upload.sha256)
+    is_complete = known is not None and known.completed_at is not None
+    left_out = await _store(command, upload, manifest, None if is_complete else name, uow)
     async with uow.begin(command.tenant_id) as tx:
         found = await tx.backups.imported(name=name, archive_sha256=upload.sha256)
         if found is None:
@@ -86,8 +89,9 @@ async def import_backup_set(
 
 
 async def _store(
-    command: ImportBackupSet, upload: Upload, manifest: Manifest, name: str, uow: ImportUnitOfWork
+    command: ImportBackupSet, upload: Upload, manifest: Manifest, name: str | None, uow: ImportUnitOfWork
 ) -> tuple[LeftOut, ...]:
+    """Store the archive's objects as the set `name`; None stores nothing, and tells what would be left out."""
     left_out: list[LeftOut] = []
     set_id: UUID | None = None
     with zipfile.ZipFile(upload.file) as archive:
@@ -95,7 +99,7 @@ async def _store(
         for portion in portions(manifest):
             batch: Batch = await asyncio.to_thread(reading.batch, portion)
             left_out += batch.left_out
-            if not batch.items:
+            if name is None or not batch.items:
                 continue
             async with uow.begin(command.tenant_id) as tx:
                 set_id = set_id or await tx.backups.create_imported(

@@ -3,6 +3,7 @@
 A file that cannot be taken is left out by its path, with the reason, and the rest goes on.
 """
 
+import hashlib
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -88,7 +89,7 @@ class ArchiveImport:
         groups = _referred(assignments or (), self._groups)
         snapshot, item = imported_item({**document, "groups": groups} if groups else document)
         quality, missing = judge(one, payload, assignments_known=known or one.assigning is None)
-        key = (one.key, file.remote_id if is_plain_id(file.remote_id) else item.remote_id)
+        key = (one.key, _plain_id(file.remote_id, item.remote_id, file.path))
         if key in self._taken:
             raise PermanentError(SafeCode.BACKUP_SET_ITEM_ALREADY_IN_SET)
         self._taken.add(key)
@@ -98,6 +99,12 @@ class ArchiveImport:
             quality=item.quality if quality is Quality.FULL else quality,
             warnings=tuple(dict.fromkeys((*missing, *item.warnings))),
         )
+
+
+def _plain_id(*given: str) -> str:
+    """Return the first that can be stored as an id; else one made from the last."""
+    made = f"imported-{hashlib.sha256(given[-1].encode('utf-8', 'replace')).hexdigest()[:32]}"
+    return next((one for one in given[:-1] if is_plain_id(one)), made)
 
 
 def _referred(assignments: Sequence[Mapping[str, Any]], groups: Mapping[str, str]) -> dict[str, str]:

@@ -293,10 +293,25 @@ async def test_an_import_that_died_half_way_is_completed_by_its_repetition(
     assert again["backup_set"]["completed_at"]
 
 
+async def test_a_set_that_is_whole_is_not_changed_by_a_repetition(
+    http: httpx.AsyncClient, tenant: str, manager: Person, world: World
+) -> None:
+    """As after an upgrade that knows more types: a backup set that somebody may have restored from stays as it is."""
+    archive = an_archive([File("r1"), File("r2")])
+    await send(http, tenant, manager, archive)
+    async with world.engine.begin() as connection:
+        await connection.execute(text("DELETE FROM backup_items WHERE remote_id = 'r2'"))
+    again = await send(http, tenant, manager, archive)
+
+    assert (again.status_code, again.json()["imported"]) == (200, 1)
+    assert await count(world, "backup_items") == 1
+
+
 async def test_what_an_archive_says_of_itself_is_made_fit_to_be_stored(
     http: httpx.AsyncClient, tenant: str, manager: Person, world: World
 ) -> None:
-    archive = an_archive([File("r1\x00", path="a.json")], tenant="con\x00toso\n" + "x" * 500, created_at="\x00" * 20)
+    odd = File("r1\x00", path="a.json", content={**SCRIPT, "id": "\x00", "displayName": "\x00" * 5000})
+    archive = an_archive([odd], tenant="con\x00toso\n" + "x" * 500, created_at="\x00" * 20)
     answer = await send(http, tenant, manager, archive)
 
     assert answer.status_code == 201, answer.text
