@@ -173,7 +173,9 @@ async def updates_definition_values(client: Any) -> bool:  # noqa: ANN401  the l
     item = family.item(client, (await family.builder(client).post(family.make("Values"))).id)
     of = "https://graph.microsoft.com/beta/deviceManagement/groupPolicyDefinitions"
     definition = f"{of}('11111111-2222-4333-8444-555555555555')"
-    presented = model("GroupPolicyPresentationValueText")(value="x")
+    presented = model("GroupPolicyPresentationValueText")(
+        odata_type="#microsoft.graph.groupPolicyPresentationValueText", value="x"
+    )
     presented.additional_data = {
         "presentation@odata.bind": f"{definition}/presentations('{'1' * 8}-2222-4333-8444-0{'5' * 11}')"
     }
@@ -202,9 +204,7 @@ async def sets_scheduled_actions(client: Any) -> bool:  # noqa: ANN401  the libr
     rule = model("DeviceManagementComplianceScheduledActionForRule")(scheduled_action_configurations=[block])
     module = "msgraph_beta.generated." + ".".join(family.path) + ".item.set_scheduled_actions"
     body_type = import_module(f"{module}.set_scheduled_actions_post_request_body").SetScheduledActionsPostRequestBody
-    answer = await item.set_scheduled_actions.post_as_set_scheduled_actions_post_response(
-        body_type(scheduled_actions=[rule])
-    )
+    answer = await item.set_scheduled_actions.post(body_type(scheduled_actions=[rule]))
     [held] = (await item.scheduled_actions_for_rule.get()).value
     return len(answer.value) == 1 and type(held) is type(rule)
 

@@ -3,8 +3,9 @@
 Some types need more than one call: the object's own, then one for each key that the service takes separately. Together
 they are the step "write". The object's own call comes first; once it has happened, a failure of a later one is a
 `HalfWrittenError`, because the tenant did change: the executor reads the object, finds a difference, and updates. All
-later calls say what the result shall be, so repeating them is harmless; creating is the only call that must not be
-repeated unseen.
+later calls say what the result shall be, or what is left to do after a fresh look, so repeating them is harmless;
+creating is the only call that must not be repeated unseen. Assignments that are sent one by one are half written, too,
+once the first of them may have happened.
 """
 
 from collections.abc import Sequence
