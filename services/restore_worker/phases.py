@@ -8,7 +8,8 @@ from shared.domain.plans import Phase
 SCOPE_TAG = "roleScopeTag"
 ASSIGNMENT_FILTER = "assignmentFilter"
 MESSAGE_TEMPLATE = "notificationMessageTemplate"
-FOUNDATIONS = (SCOPE_TAG, ASSIGNMENT_FILTER, MESSAGE_TEMPLATE)  # what is referred to by id
+REUSABLE_SETTING = "reusablePolicySetting"
+FOUNDATIONS = (SCOPE_TAG, ASSIGNMENT_FILTER, MESSAGE_TEMPLATE, REUSABLE_SETTING)  # what is referred to by id
 
 _SCOPE_TAGS, _FOUNDATIONS, POLICIES = range(3)  # foundations carry scope tags, policies refer to both
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from services.restore_worker.material import Reference
-from services.restore_worker.phases import ASSIGNMENT_FILTER, MESSAGE_TEMPLATE, SCOPE_TAG
+from services.restore_worker.phases import ASSIGNMENT_FILTER, MESSAGE_TEMPLATE, REUSABLE_SETTING, SCOPE_TAG
 from shared.connectors.normalise import NO_ID
 from shared.connectors.paths import change, values_at
 from shared.connectors.port import Json
@@ -18,6 +18,8 @@ _PATHS = (
     ("roleScopeTags", SCOPE_TAG),
     ("**.notificationTemplateId", MESSAGE_TEMPLATE),
 )
+# A value of a settings catalog policy that is the id of a reusable setting, at any depth.
+_SETTING_REFERENCE = "#microsoft.graph.deviceManagementConfigurationReferenceSettingValue"
 # The same in every tenant: the built-in scope tag, and the id that means "none".
 _EVERYWHERE = frozenset({(SCOPE_TAG, "0"), (MESSAGE_TEMPLATE, NO_ID), (ASSIGNMENT_FILTER, NO_ID)})
 
@@ -40,6 +42,8 @@ def mapped_payload(payload: Json, ids: Mapping[Reference, str]) -> Json:
     mapped = copy.deepcopy(payload)
     for path, policy_type in _PATHS:
         change(mapped, path, partial(_mapped, policy_type, ids))
+    for holder in _setting_references(mapped):
+        holder["value"] = _mapped(REUSABLE_SETTING, ids, holder.get("value"))
     return mapped
 
 
@@ -85,6 +89,20 @@ def _in_payload(payload: Json) -> Iterator[Reference]:
             for one in value if isinstance(value, list) else [value]:
                 if isinstance(one, str) and one:
                     yield policy_type, one
+    for holder in _setting_references(payload):
+        if isinstance(holder.get("value"), str):
+            yield REUSABLE_SETTING, holder["value"]
+
+
+def _setting_references(value: object) -> Iterator[Json]:
+    if isinstance(value, dict):
+        if value.get("@odata.type") == _SETTING_REFERENCE:
+            yield value
+        for inner in value.values():
+            yield from _setting_references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _setting_references(inner)
 
 
 def _mapped(policy_type: str, ids: Mapping[Reference, str], value: object) -> object:

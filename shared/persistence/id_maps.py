@@ -22,12 +22,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.connectors.policy_types import all_types
 from shared.domain.items import Outcome
-from shared.domain.plans import Confidence, MapDecision
+from shared.domain.plans import Confidence, MapDecision, Phase
+from shared.domain.restore_options import Match
 from shared.front_door import MappedId
-from shared.persistence.tables import backup_items, restore_id_map, restore_run_items
+from shared.persistence.tables import backup_items, restore_id_map, restore_run_items, restore_runs
 
 _APPLIED = tuple(one.value for one in (Outcome.APPLIED_CREATED, Outcome.APPLIED_UPDATED, Outcome.UNCHANGED))
+_FOUNDATIONS = tuple(one.key for one in all_types() if one.phase is Phase.FOUNDATION)  # never copied
 _KEY = ("policy_type", "source_id")
 _COLUMNS = ("tenant_id", "run_id", *_KEY, "target_id", "decision", "display_name")
 
@@ -74,10 +77,11 @@ class SqlIdMaps:
 
 def _items(chosen: ColumnElement[bool]) -> Select[tuple[object, ...]]:
     items = restore_run_items.c
-    had_candidates = func.coalesce(items.plan["candidates"].astext.cast(Integer), 0) > 0
+    match = restore_runs.c.metadata["options"]["match"].astext
+    is_copy = and_(match == Match.COPY.value, items.policy_type.not_in(_FOUNDATIONS))
     decision = case(
         (items.outcome != Outcome.APPLIED_CREATED.value, MapDecision.MAPPED_EXISTING.value),
-        (had_candidates, MapDecision.CREATED_COPY.value),
+        (func.coalesce(is_copy, False), MapDecision.CREATED_COPY.value),  # noqa: FBT003  a value of SQL
         else_=MapDecision.CREATED.value,
     )
     return (
@@ -91,6 +95,7 @@ def _items(chosen: ColumnElement[bool]) -> Select[tuple[object, ...]]:
             items.label,
         )
         .join(backup_items, and_(backup_items.c.tenant_id == items.tenant_id, backup_items.c.id == items.item_id))
+        .join(restore_runs, and_(restore_runs.c.tenant_id == items.tenant_id, restore_runs.c.id == items.run_id))
         .where(chosen, items.remote_id.is_not(None))
     )
 
