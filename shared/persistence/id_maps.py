@@ -81,7 +81,7 @@ def _items(chosen: ColumnElement[bool]) -> Select[tuple[object, ...]]:
     is_copy = and_(match == Match.COPY.value, items.policy_type.not_in(_FOUNDATIONS))
     decision = case(
         (items.outcome != Outcome.APPLIED_CREATED.value, MapDecision.MAPPED_EXISTING.value),
-        (func.coalesce(is_copy, False), MapDecision.CREATED_COPY.value),  # noqa: FBT003  a value of SQL
+        (func.coalesce(is_copy, False), MapDecision.CREATED_COPY.value),
         else_=MapDecision.CREATED.value,
     )
     return (
