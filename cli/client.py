@@ -2,16 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from types import TracebackType
-from typing import IO, Any, Self
-from urllib.parse import quote
+from typing import IO, Any
 from uuid import UUID
 
 import httpx
 from httpx_sse import SSEError, aconnect_sse
 
 from cli import transfers
-from cli.console import CliFailure, ExitCode, unreachable
+from cli.console import CliFailure, ExitCode
 from cli.models import (
     BackupSet,
     ImportedSet,
@@ -26,43 +24,22 @@ from cli.models import (
     StartedRun,
 )
 from cli.refusals import RequestRefused, failure_of, not_ours
+from cli.transport import PAGE, TIMEOUT, Transport, json_of
 from shared.contracts.events import RunEvent
 from shared.domain.runs import RunStatus, RunType
 
-TIMEOUT = 30.0  # seconds for one call
 FIRST_POLL, SLOWEST_POLL, POLL_GROWTH = 0.1, 1.0, 1.5  # seconds, seconds, factor
-PAGE = 200
 _PATHS = {RunType.RESTORE: "restore-runs", RunType.BULK: "bulk-operation-runs"}
 
 Progress = Callable[[Run], None]
 
 
-class Client:
+class Client(Transport):
     """Calls one Reinstate server as one user. Use as an async context manager.
 
     Every call raises `RequestRefused` when the server refuses and `CliFailure` (exit code 3) when it does not answer
     or is not able to.
     """
-
-    def __init__(self, base_url: str, token: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        """Take the server's address and a service token."""
-        self.base_url = base_url.rstrip("/")
-        self._http = httpx.AsyncClient(
-            base_url=self.base_url,
-            headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
-            timeout=TIMEOUT,
-            transport=transport,
-        )
-
-    async def __aenter__(self) -> Self:
-        """Nothing is connected before the first call."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the connections."""
-        await self._http.aclose()
 
     # --- starts ------------------------------------------------------------------------------------------------------
 
@@ -106,18 +83,18 @@ class Client:
 
     async def abort(self, run: Run) -> Run:
         """Ask a run to stop between two items; return it as it is now."""
-        return _run_of(await self._call("POST", f"{_path(run)}/abort"))
+        return _run_of(await self.call("POST", f"{_path(run)}/abort"))
 
     async def retry_failed(self, run: Run, *, include_unknown: bool = False) -> StartedRun:
         """Start a child run over what the run left undone, or join the active one."""
-        response = await self._send("POST", f"{_path(run)}/retry-failed", json={"include_unknown": include_unknown})
-        return StartedRun(run=_run_of(_json(response)), created=response.status_code == httpx.codes.CREATED)
+        response = await self.send("POST", f"{_path(run)}/retry-failed", json={"include_unknown": include_unknown})
+        return StartedRun(run=_run_of(json_of(response)), created=response.status_code == httpx.codes.CREATED)
 
     async def undo(self, tenant_id: UUID, run_id: UUID) -> StartedRun:
         """Start a preview of the way back from an execution, or join the active one."""
         path = f"/v1/tenants/{tenant_id}/{_PATHS[RunType.RESTORE]}/{run_id}/undo"
-        response = await self._send("POST", path)
-        return StartedRun(run=_run_of(_json(response)), created=response.status_code == httpx.codes.CREATED)
+        response = await self.send("POST", path)
+        return StartedRun(run=_run_of(json_of(response)), created=response.status_code == httpx.codes.CREATED)
 
     async def pause(self, tenant_id: UUID, operation: str | None, reason: str) -> list[Pause]:
         """Have no run of the operation (None: of any) taken up; return what is paused now."""
@@ -129,14 +106,14 @@ class Client:
 
     async def _change_pause(self, verb: str, tenant_id: UUID, operation: str | None, reason: str) -> list[Pause]:
         body = {"operation": operation, "reason": reason}
-        response = await self._send("POST", f"/v1/tenants/{tenant_id}/{verb}", json=body)
-        return [Pause.model_validate(one) for one in _json(response)]
+        response = await self.send("POST", f"/v1/tenants/{tenant_id}/{verb}", json=body)
+        return [Pause.model_validate(one) for one in json_of(response)]
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
     async def run(self, tenant_id: UUID, run_type: RunType, run_id: UUID) -> Run:
         """Return the run as it is now."""
-        return _run_of(await self._call("GET", f"/v1/tenants/{tenant_id}/{_PATHS[run_type]}/{run_id}"))
+        return _run_of(await self.call("GET", f"/v1/tenants/{tenant_id}/{_PATHS[run_type]}/{run_id}"))
 
     async def find_run(self, tenant_id: UUID, run_id: UUID) -> Run:
         """Return a run whose type is not known."""
@@ -158,7 +135,7 @@ class Client:
     ) -> RunPage:
         """Return runs of both types, newest first."""
         wanted = {"status": [status.value for status in statuses], "operation": operation}
-        answer = await self._call(
+        answer = await self.call(
             "GET", f"/v1/tenants/{tenant_id}/runs", params={**wanted, "limit": limit, "cursor": cursor}
         )
         return RunPage.model_validate(answer)
@@ -195,7 +172,7 @@ class Client:
         """
         headers = {"Last-Event-ID": str(after)}
         try:
-            async with aconnect_sse(self._http, "GET", f"{_path(run)}/events", headers=headers) as source:
+            async with aconnect_sse(self.http, "GET", f"{_path(run)}/events", headers=headers) as source:
                 if not source.response.is_success:
                     await source.response.aread()
                     raise failure_of(source.response)
@@ -206,16 +183,16 @@ class Client:
         except (SSEError, ValueError):
             raise not_ours("the answer is no stream of events") from None
         except httpx.HTTPError:
-            raise self._unreachable() from None
+            raise self.unreachable() from None
 
     async def items(self, run: Run, *, outcome: str | None = None) -> AsyncIterator[RunItem]:
         """Yield every item of a run in order, page by page."""
-        async for raw in self._pages(f"{_path(run)}/items", {"outcome": outcome}):
+        async for raw in self.pages(f"{_path(run)}/items", {"outcome": outcome}):
             yield RunItem.model_validate(raw)
 
     async def id_map(self, run: Run) -> AsyncIterator[MappedId]:
         """Yield what an execution made of the backup's ids, page by page."""
-        async for raw in self._pages(f"{_path(run)}/id-map", {}):
+        async for raw in self.pages(f"{_path(run)}/id-map", {}):
             yield MappedId.model_validate(raw)
 
     async def preview(self, run: Run) -> Preview:
@@ -223,7 +200,7 @@ class Client:
         entries: list[Any] = []
         cursor: str | None = None
         while True:
-            page = await self._call("GET", f"{_path(run)}/preview", params={"limit": PAGE, "cursor": cursor})
+            page = await self.call("GET", f"{_path(run)}/preview", params={"limit": PAGE, "cursor": cursor})
             entries += page["items"]
             cursor = page.get("next")
             if not cursor:
@@ -231,29 +208,29 @@ class Client:
 
     async def plan_hash(self, run: Run) -> str | None:
         """Return the hash of a preview's plan; None while there is none."""
-        answer = await self._call("GET", f"{_path(run)}/preview", params={"limit": 1})
+        answer = await self.call("GET", f"{_path(run)}/preview", params={"limit": 1})
         return Preview.model_validate(answer).plan_hash
 
     async def backup_sets(self, tenant_id: UUID) -> AsyncIterator[BackupSet]:
         """Yield the tenant's backup sets, newest first."""
-        async for raw in self._pages(f"/v1/tenants/{tenant_id}/backup-sets", {}):
+        async for raw in self.pages(f"/v1/tenants/{tenant_id}/backup-sets", {}):
             yield BackupSet.model_validate(raw)
 
     async def download_archive(self, run: Run, file: IO[bytes]) -> str | None:
         """Write the archive of an export that is over into `file`; return its SHA-256, None when it made none."""
         try:
-            return await transfers.download(self._http, f"{_path(run)}/archive", file)
+            return await transfers.download(self.http, f"{_path(run)}/archive", file)
         except httpx.HTTPError:
-            raise self._unreachable() from None
+            raise self.unreachable() from None
 
     async def import_archive(self, tenant_id: UUID, file: IO[bytes], *, name: str | None = None) -> ImportedSet:
         """Make a backup set of the archive in `file`; the same one under the same name again gives the same set."""
-        return await transfers.upload(self._send, f"/v1/tenants/{tenant_id}/backup-sets/import", file, name)
+        return await transfers.upload(self.send, f"/v1/tenants/{tenant_id}/backup-sets/import", file, name)
 
     async def tenant_name(self, tenant_id: UUID) -> str:
         """Return the tenant's name; its id where the server does not tell names."""
         try:
-            answer = await self._call("GET", f"/v1/tenants/{tenant_id}")
+            answer = await self.call("GET", f"/v1/tenants/{tenant_id}")
         except RequestRefused as refused:
             if refused.status != httpx.codes.NOT_FOUND:
                 raise
@@ -269,22 +246,20 @@ class Client:
         params = {"limit": limit, "cursor": cursor}
         params |= {"unread": True} if unread_only else {}
         params |= {"archived": True} if archived else {}
-        return NotificationPage.model_validate(await self._call("GET", "/v1/notifications", params=params))
+        return NotificationPage.model_validate(await self.call("GET", "/v1/notifications", params=params))
 
     async def read_notification(self, notification_id: UUID) -> Notification:
         """Mark one read."""
-        return Notification.model_validate(await self._call("POST", f"/v1/notifications/{notification_id}/read"))
+        return Notification.model_validate(await self.call("POST", f"/v1/notifications/{notification_id}/read"))
 
     async def archive_notification(self, notification_id: UUID) -> Notification:
         """Put one away."""
-        return Notification.model_validate(await self._call("POST", f"/v1/notifications/{notification_id}/archive"))
+        return Notification.model_validate(await self.call("POST", f"/v1/notifications/{notification_id}/archive"))
 
     async def read_all_notifications(self) -> int:
         """Mark everything read; return how many changed."""
-        answer = await self._call("POST", "/v1/notifications/read-all")
+        answer = await self.call("POST", "/v1/notifications/read-all")
         return int(answer.get("changed", 0)) if isinstance(answer, dict) else 0
-
-    # --- transport ---------------------------------------------------------------------------------------------------
 
     async def _start(
         self, tenant_id: UUID, run_type: RunType, body: dict[str, Any], idempotency_key: str | None
@@ -293,37 +268,8 @@ class Client:
         plain = {
             name: str(value) if isinstance(value, UUID) else value for name, value in body.items() if value is not None
         }
-        response = await self._send("POST", f"/v1/tenants/{tenant_id}/{_PATHS[run_type]}", json=plain, headers=headers)
-        return StartedRun(run=_run_of(_json(response)), created=response.status_code == httpx.codes.CREATED)
-
-    async def _pages(self, path: str, params: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        cursor: str | None = None
-        while True:
-            answer = await self._call("GET", path, params={**params, "limit": PAGE, "cursor": cursor})
-            for raw in answer["items"]:
-                yield raw
-            cursor = answer.get("next")
-            if not cursor:
-                return
-
-    async def _call(self, method: str, path: str, *, params: dict[str, Any] | None = None) -> Any:  # noqa: ANN401  JSON
-        given = {name: value for name, value in (params or {}).items() if value is not None}
-        response = await self._send(method, path, params=given)
-        return _json(response) if response.content else {}
-
-    async def _send(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401  httpx's own
-        try:
-            response = await self._http.request(method, quote(path, safe="/"), **request)
-        except (httpx.HTTPError, httpx.InvalidURL):
-            raise self._unreachable() from None
-        if response.is_success:
-            return response
-        raise failure_of(response)
-
-    def _unreachable(self) -> CliFailure:
-        return unreachable(
-            f"the server at {self.base_url}", next_step="check REINSTATE_URL, and whether the dispatcher runs"
-        )
+        response = await self.send("POST", f"/v1/tenants/{tenant_id}/{_PATHS[run_type]}", json=plain, headers=headers)
+        return StartedRun(run=_run_of(json_of(response)), created=response.status_code == httpx.codes.CREATED)
 
 
 def _selection(item_ids: Sequence[UUID] | None, selector: dict[str, Any] | None) -> dict[str, Any]:
@@ -337,10 +283,3 @@ def _path(run: Run) -> str:
 
 def _run_of(answer: Any) -> Run:  # noqa: ANN401  JSON
     return Run.model_validate(answer)
-
-
-def _json(response: httpx.Response) -> Any:  # noqa: ANN401  JSON
-    try:
-        return response.json()
-    except ValueError:
-        raise not_ours("the answer is not JSON") from None

@@ -6,10 +6,11 @@ from typing import Any
 
 import httpx
 
-from cli.client import FIRST_POLL, POLL_GROWTH, SLOWEST_POLL, TIMEOUT, Client, Progress
+from cli.client import FIRST_POLL, POLL_GROWTH, SLOWEST_POLL, Client, Progress
 from cli.console import CliFailure, ExitCode
 from cli.models import Run
 from cli.refusals import RequestRefused
+from cli.transport import TIMEOUT
 from shared.contracts.events import EventKind, RunEvent
 from shared.domain.errors import SafeCode
 

@@ -11,14 +11,13 @@ from services.dispatcher.dead_message_views import DeadMessageView
 from services.dispatcher.evidence_views import RestoreOptionsView, SafetyView, options_of
 from services.dispatcher.problems import title_of
 from shared.contracts.events import RunCounts
-from shared.domain.backups import CaptureWarning, Quality
 from shared.domain.dead_messages import DeadMessage
 from shared.domain.errors import ContextValue, SafeCode, safe_context
 from shared.domain.freshness import Freshness, Judgement, Reason
 from shared.domain.items import ItemState, Outcome
 from shared.domain.runs import Lane, RunStatus, RunType, WaitReason
 from shared.front_door import RunItem
-from shared.ports import BackupItem, BackupSet, PolicyRecord, RunRecord
+from shared.ports import RunRecord
 
 _TENANT = "0198c0de-0000-7000-8000-000000000001"
 _RUN = "0198c0de-0000-7000-8000-0000000000c1"
@@ -32,14 +31,15 @@ PATHS = {RunType.RESTORE: "restore-runs", RunType.BULK: "bulk-operation-runs"}
 T = TypeVar("T")
 
 
-def _example(**values: JsonValue) -> ConfigDict:
+def example(**values: JsonValue) -> ConfigDict:
+    """Return the configuration of a view with one example of it."""
     return ConfigDict(json_schema_extra={"examples": [values]})
 
 
 class Page(BaseModel, Generic[T]):
     """A part of a list. `next` is the cursor of the part after it, absent at the end."""
 
-    model_config = _example(items=[], next="WyJydW5zIl0")
+    model_config = example(items=[], next="WyJydW5zIl0")
 
     items: list[T]
     next: str | None = None
@@ -48,7 +48,7 @@ class Page(BaseModel, Generic[T]):
 class SafeErrorView(BaseModel):
     """Why something failed: a stable code, a few words, and safe facts."""
 
-    model_config = _example(code="graph.throttled", title="The request was refused", context={"attempt": 6})
+    model_config = example(code="graph.throttled", title="The request was refused", context={"attempt": 6})
 
     code: str
     title: str
@@ -66,7 +66,7 @@ class SafeErrorView(BaseModel):
 class RunView(BaseModel):
     """A run of either type. Totals, never deltas; `counts.total` is absent until the items are known."""
 
-    model_config = _example(
+    model_config = example(
         id=_RUN,
         tenant_id=_TENANT,
         run_type="restore_run",
@@ -191,7 +191,7 @@ def _links(run: RunRecord) -> dict[str, str]:
 class RunItemView(BaseModel):
     """One item of a run. `error` says why it failed or was skipped."""
 
-    model_config = _example(
+    model_config = example(
         ordinal=0,
         item_id=_POLICY,
         label="Disk encryption",
@@ -227,120 +227,4 @@ class RunItemView(BaseModel):
             updated_at=item.updated_at,
             remote_id=item.remote_id,
             error=SafeErrorView.of(item.error_code, item.error_context),
-        )
-
-
-class BackupSetView(BaseModel):
-    """A backup set. Its id is that of the run that made it; `completed_at` is absent while that one works.
-
-    One that was imported says the file's hash, and the directory that the file names, as far as it names one.
-    """
-
-    model_config = _example(
-        id=_SET,
-        name="Before the change",
-        created_by="Mara",
-        created_at=_TIME,
-        completed_at=_TIME,
-        items=12,
-        degraded=1,
-    )
-
-    id: UUID
-    name: str
-    created_by: str
-    created_at: datetime
-    completed_at: datetime | None = None
-    items: int
-    degraded: int = Field(description="items that can be restored in part only")
-    source_tenant: str | None = None
-    archive_sha256: str | None = None
-
-    @classmethod
-    def of(cls, one: BackupSet) -> "BackupSetView":
-        """Show a backup set."""
-        return cls(
-            id=one.id,
-            name=one.name,
-            created_by=one.created_by,
-            created_at=one.created_at,
-            completed_at=one.completed_at,
-            items=one.items,
-            degraded=one.degraded,
-            source_tenant=one.source_tenant,
-            archive_sha256=one.archive_sha256,
-        )
-
-
-class BackupItemView(BaseModel):
-    """One captured object, without its content."""
-
-    model_config = _example(
-        id="0198c0de-0000-7000-8000-0000000000d1",
-        policy_id=_POLICY,
-        policy_type="deviceConfiguration",
-        remote_id="9f1f7c1e-0000-4000-8000-000000000001",
-        display_name="Disk encryption",
-        quality="degraded",
-        warnings=["masked_secret"],
-        captured_at=_TIME,
-    )
-
-    id: UUID
-    policy_id: UUID | None = None
-    policy_type: str
-    remote_id: str
-    display_name: str
-    quality: Quality
-    warnings: Sequence[CaptureWarning]
-    captured_at: datetime
-
-    @classmethod
-    def of(cls, item: BackupItem) -> "BackupItemView":
-        """Show a captured object."""
-        return cls(
-            id=item.id,
-            policy_id=item.policy_id,
-            policy_type=item.policy_type,
-            remote_id=item.remote_id,
-            display_name=item.display_name,
-            quality=item.quality,
-            warnings=item.warnings,
-            captured_at=item.captured_at,
-        )
-
-
-class PolicyView(BaseModel):
-    """One policy of the inventory, as its last listing said."""
-
-    model_config = _example(
-        id=_POLICY,
-        policy_type="deviceConfiguration",
-        remote_id="9f1f7c1e-0000-4000-8000-000000000001",
-        display_name="Disk encryption",
-        first_seen_at=_TIME,
-        last_seen_at=_TIME,
-    )
-
-    id: UUID
-    policy_type: str
-    remote_id: str
-    display_name: str
-    first_seen_at: datetime
-    last_seen_at: datetime
-    missing_since: datetime | None = Field(default=None, description="since when it is gone from the tenant")
-    captured_at: datetime | None = None
-
-    @classmethod
-    def of(cls, policy: PolicyRecord) -> "PolicyView":
-        """Show a policy."""
-        return cls(
-            id=policy.id,
-            policy_type=policy.policy_type,
-            remote_id=policy.remote_id,
-            display_name=policy.display_name,
-            first_seen_at=policy.first_seen_at,
-            last_seen_at=policy.last_seen_at,
-            missing_since=policy.missing_since,
-            captured_at=policy.captured_at,
         )

@@ -9,8 +9,8 @@ from services.dispatcher.access import BEARER, Member, Room, SignedInRoute, TheM
 from services.dispatcher.handlers import Door, Source, note_refusal
 from services.dispatcher.importing import ArchiveRefused, ImportBackupSet, check_may_import, import_backup_set
 from services.dispatcher.problems import MAX_ERRORS, FieldError, problem, responses, title_of
+from services.dispatcher.stored_views import BackupSetView
 from services.dispatcher.uploads import discard
-from services.dispatcher.views import BackupSetView
 from shared.contracts.commands import Name
 from shared.domain.archives import Problem
 from shared.domain.errors import ReinstateError

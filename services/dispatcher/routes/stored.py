@@ -9,8 +9,9 @@ from services.dispatcher import cursors
 from services.dispatcher.access import BEARER, SignedInRoute, TheMember, TheRoom
 from services.dispatcher.problems import responses
 from services.dispatcher.routes.paging import Cursor, Limit, cut
+from services.dispatcher.stored_views import BackupItemView, BackupSetView, PolicyView
 from services.dispatcher.tenant_views import TenantView
-from services.dispatcher.views import BackupItemView, BackupSetView, Page, PolicyView
+from services.dispatcher.views import Page
 from shared.contracts.commands import PolicyTypeKey
 from shared.domain.errors import NotFoundError, SafeCode
 
