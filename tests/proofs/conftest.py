@@ -71,6 +71,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         _reports.append(report)
 
 
+def _types(chosen: Callable[[pytest.TestReport], bool]) -> set[str]:
+    """Return the policy types of those of the reports that are about one."""
+    known = {one.key for one in all_types()}
+    named = (one.nodeid.partition("[")[2].strip("]").split("-")[0] for one in _reports if chosen(one))
+    return {name for name in named if name in known}
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Print one line for all, the last of a run of nothing but proofs."""
     is_alone = all(
@@ -83,6 +90,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         for name, value in report.user_properties if report.when == "teardown" else ():
             if name == _TALLIES:
                 tallies.add(Tallies(**json.loads(str(value))))
-    golden = {one.nodeid for one in _reports if "test_golden" in one.nodeid and one.when == "call" and one.passed}
+    golden = _types(lambda one: one.when == "call" and one.passed) - _types(lambda one: one.failed)
     failed = len({report.nodeid for report in _reports if report.failed})
     print(f"types={len(all_types())} golden={len(golden)} {tallies} failed={failed}")  # noqa: T201  the proof's result

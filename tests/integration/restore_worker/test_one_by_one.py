@@ -9,9 +9,9 @@ from shared.connectors.normalise import normalised_assignments
 from shared.connectors.port import Json
 from shared.ports import RunRecord
 from simulator.process import RunningSimulator, running
-from tests.integration.restore_worker.test_every_type import captured, fill
 from tests.integration.restore_worker.test_over_graph import a_world
 from tests.support.engine_lab import Lab, lab
+from tests.support.one_type import captured, fill
 from tests.support.restore_lab import RestoreLab, to_group
 
 KEY = "windowsAutopilotDeploymentProfile"
