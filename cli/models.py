@@ -85,6 +85,16 @@ class RunItem(Answer):
     error: SafeErrorAnswer | None = None
 
 
+class Change(Answer):
+    """One change of a plan entry in words."""
+
+    setting: str
+    kind: str
+    path: str = ""
+    before: str | None = None
+    after: str | None = None
+
+
 class PlanEntry(Answer):
     """What an execution would do to one item. `patch` (RFC 6902) leads from the live object to the backed-up one."""
 
@@ -97,6 +107,8 @@ class PlanEntry(Answer):
     patch_operations: int = 0
     patch_truncated: bool = False
     assignments_patch: tuple[dict[str, Any], ...] = ()
+    changes: tuple[Change, ...] = ()
+    changes_left_out: int = 0
     warnings: tuple[str, ...] = ()
     error: SafeErrorAnswer | None = None
 

@@ -20,14 +20,15 @@ def preview(
     tenant: TenantOption,
     item: Annotated[list[UUID] | None, typer.Option(help="Only this backup item; may be given several times.")] = None,
     policy_type: Annotated[list[str] | None, typer.Option(help="Only this policy type; several times.")] = None,
-    diff: Annotated[bool, typer.Option("--diff", help="Show every change beneath its object.")] = False,
+    words: Annotated[bool, typer.Option(help="Say beneath each object what would change.")] = True,
+    diff: Annotated[bool, typer.Option("--diff", help="Show the JSON Patch of each object, too.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show what a restore of a backup set would do. Writes nothing to the tenant."""
     with reporting(as_json) as output:
         if item and policy_type:
             raise usage("give --item or --policy-type, not both")
-        run(_preview(output, tenant, backup_set, item, policy_type, with_diff=diff))
+        run(_preview(output, tenant, backup_set, item, policy_type, with_words=words, with_diff=diff))
 
 
 async def _preview(
@@ -37,6 +38,7 @@ async def _preview(
     item: list[UUID] | None,
     policy_type: list[str] | None,
     *,
+    with_words: bool,
     with_diff: bool,
 ) -> None:
     from cli import views
@@ -49,7 +51,8 @@ async def _preview(
         check_ended_well(ended)
         plan = await api.preview(ended)
     document = {"run": ended.model_dump(mode="json"), **plan.model_dump(mode="json")}
-    output.result(document, lambda console: console.print(views.preview(plan, with_diff=with_diff)))
+    shown = views.preview(plan, with_words=with_words, with_diff=with_diff)
+    output.result(document, lambda console: console.print(shown))
     output.say(f"carry it out: reinstate restore execute {ended.id}")
 
 

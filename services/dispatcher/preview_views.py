@@ -7,14 +7,38 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from services.dispatcher.views import SafeErrorView
+from shared.connectors.wording import Kind
 from shared.domain.plans import PlanAction
 from shared.domain.runs import RunStatus
 from shared.front_door import RunItem
 from shared.ports import RunRecord
 
+_CHANGE: JsonValue = {
+    "setting": "Description",
+    "path": "/description",
+    "kind": "changed",
+    "before": "Drifted",
+    "after": "As agreed",
+}
+
+
+class ChangeView(BaseModel):
+    """One change in words. What is masked or goes by the name of a secret reads `hidden`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_CHANGE]})
+
+    setting: str
+    path: str = Field(description="a JSON pointer whose lists are entered by what identifies an entry")
+    kind: Kind
+    before: str | None = Field(default=None, description="as it is in the tenant; absent if it is not there")
+    after: str | None = Field(default=None, description="as it would be; absent if it would be gone")
+
 
 class PlanEntryView(BaseModel):
-    """What would be done to one item. `patch` (RFC 6902) leads from the live object to the backed-up one."""
+    """What would be done to one item: `changes` for people, `patch` (RFC 6902) for machines.
+
+    Both lead from the live object to the backed-up one.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -30,6 +54,8 @@ class PlanEntryView(BaseModel):
                     "patch_operations": 1,
                     "patch_truncated": False,
                     "assignments_patch": [],
+                    "changes": [_CHANGE],
+                    "changes_left_out": 0,
                     "candidates": 1,
                     "warnings": [],
                 }
@@ -47,6 +73,8 @@ class PlanEntryView(BaseModel):
     patch_operations: int = 0
     patch_truncated: bool = Field(default=False, description="true: `patch` shows the first operations only")
     assignments_patch: list[dict[str, JsonValue]] = Field(default_factory=list)
+    changes: list[ChangeView] = Field(default_factory=list, description="with the assignments; at most 200")
+    changes_left_out: int = Field(default=0, description="changes beyond those that are shown")
     candidates: int = Field(default=0, description="live objects that the item may be")
     warnings: list[str] = Field(default_factory=list)
     error: SafeErrorView | None = Field(default=None, description="why nothing would be written")
@@ -55,7 +83,16 @@ class PlanEntryView(BaseModel):
     def of(cls, item: RunItem) -> "PlanEntryView":
         """Show a plan entry; fields that the plan has not are left at their defaults."""
         plan: Mapping[str, Any] = item.plan or {}
-        shown = ("action", "target_id", "patch", "patch_operations", "patch_truncated", "assignments_patch")
+        shown = (
+            "action",
+            "target_id",
+            "patch",
+            "patch_operations",
+            "patch_truncated",
+            "assignments_patch",
+            "changes",
+            "changes_left_out",
+        )
         return cls(
             ordinal=item.ordinal,
             item_id=item.item_id,

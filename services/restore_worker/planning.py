@@ -12,6 +12,7 @@ from services.restore_worker.material import Material, warnings_of
 from shared.connectors.normalise import diff, has_masked_secret
 from shared.connectors.policy_types import policy_type
 from shared.connectors.port import Json
+from shared.connectors.wording import NO_NAMES, Wording, changes_in_words
 from shared.domain.errors import SafeCode
 from shared.domain.plans import Decision, LiveMatch, PlanAction, Step, decide
 
@@ -33,6 +34,8 @@ class PlanEntry:
     patch_operations: int = 0  # of the whole patch
     patch_truncated: bool = False
     assignments_patch: Sequence[Json] = ()
+    changes: Sequence[Json] = ()  # the same in words, assignments included; for people, and no part of the plan's hash
+    changes_left_out: int = 0
     candidates: int = 0
     code: SafeCode | None = None
     warnings: Sequence[str] = ()
@@ -64,8 +67,8 @@ def blocked(code: SafeCode, warnings: Sequence[str] = (), *, candidates: int = 0
     return PlanEntry(PlanAction.BLOCKED, code=code, warnings=tuple(warnings), candidates=candidates)
 
 
-def plan(material: Material, goal: Desired, found: Found) -> PlanEntry:
-    """Plan one item."""
+def plan(material: Material, goal: Desired, found: Found, names: Mapping[str, str] = NO_NAMES) -> PlanEntry:
+    """Plan one item. `names` are names of ids that its changes may mention."""
     warnings = warnings_of(material.backup)
     if _is_ambiguous(material, found):
         return blocked(SafeCode.RESTORE_AMBIGUOUS_TARGET, warnings, candidates=max(found.candidates, 1))
@@ -76,6 +79,7 @@ def plan(material: Material, goal: Desired, found: Found) -> PlanEntry:
         return blocked(code, warnings)
     operations = _patch(goal, found.seen, decision)
     shown = _within_limit(operations)
+    words = _in_words(material, goal, found.seen, decision, names)
     return PlanEntry(
         action=decision.action,
         steps=decision.steps,
@@ -88,6 +92,8 @@ def plan(material: Material, goal: Desired, found: Found) -> PlanEntry:
         patch_operations=len(operations),
         patch_truncated=len(shown) < len(operations),
         assignments_patch=_within_limit(_assignments_patch(goal, found.seen, decision)),
+        changes=words.lines,
+        changes_left_out=words.left_out,
         candidates=found.candidates,
         code=decision.code,
         warnings=tuple(warnings),
@@ -138,6 +144,22 @@ def _assignments_patch(goal: Desired, seen: Seen | None, decision: Decision) -> 
     if Step.ASSIGN not in decision.steps:
         return []
     return diff({"assignments": seen.assignments if seen else []}, {"assignments": goal.assignments})
+
+
+def _in_words(
+    material: Material, goal: Desired, seen: Seen | None, decision: Decision, names: Mapping[str, str]
+) -> Wording:
+    if decision.action is PlanAction.UNCHANGED:
+        return Wording()
+    assigns = Step.ASSIGN in decision.steps
+    return changes_in_words(
+        material.backup.policy_type,
+        seen.normal_form if seen else None,
+        goal.normal_form,
+        live_assignments=seen.assignments if seen and assigns else None,
+        backup_assignments=goal.assignments if assigns else None,
+        names=names,
+    )
 
 
 def _within_limit(operations: list[Json]) -> list[Json]:
