@@ -128,6 +128,16 @@ class MappedId(Answer):
     display_name: str = ""
 
 
+class Change(Answer):
+    """One change of a plan entry in words."""
+
+    setting: str
+    kind: str
+    path: str = ""
+    before: str | None = None
+    after: str | None = None
+
+
 class PlanEntry(Answer):
     """What an execution would do to one item. `patch` (RFC 6902) leads from the live object to the backed-up one."""
 
@@ -141,6 +151,8 @@ class PlanEntry(Answer):
     patch_operations: int = 0
     patch_truncated: bool = False
     assignments_patch: tuple[dict[str, Any], ...] = ()
+    changes: tuple[Change, ...] = ()
+    changes_left_out: int = 0
     warnings: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
     choices: tuple[Choice, ...] = ()

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cli.change_views import counted, words
 from cli.models import MappedId, Notification, Pause, PlanEntry, Preview, Run, RunItem
 from shared.contracts.events import RunCounts
 
@@ -125,17 +126,16 @@ def items(several: Iterable[RunItem]) -> Table:
     return made
 
 
-def preview(plan: Preview, *, with_diff: bool) -> RenderableType:
-    """Show what an execution would do; with `with_diff` each change beneath its object."""
+def preview(plan: Preview, *, with_diff: bool, with_words: bool = True) -> RenderableType:
+    """Show what an execution would do: counts, objects, then the changes of each in words and as a patch."""
     made = table("action", "item", "type", "changes", "why")
     for entry in plan.items:
         action = entry.action or "not planned"
-        changes = str(entry.patch_operations + len(entry.assignments_patch) or "")
         made.add_row(
             Text(action, style=_ACTION_STYLES.get(action, "")),
             Text(entry.label),
             entry.policy_type,
-            changes,
+            counted(entry),
             _findings(entry),
         )
         for choice in entry.choices:
@@ -150,9 +150,10 @@ def preview(plan: Preview, *, with_diff: bool) -> RenderableType:
     unsure = [line for entry in plan.items if (line := references(entry))]
     found = ", ".join(f"{number} {severity}" for severity, number in plan.checks.items() if number)
     total = ", ".join(f"{number} {action}" for action, number in plan.actions.items()) or "nothing to do"
+    said = [words(entry) for entry in plan.items if entry.changes] if with_words else []
     diffs = [diff(entry) for entry in plan.items if entry.patch or entry.assignments_patch] if with_diff else []
     checks = [Text(f"checks: {found}", style="bold")] if found else []
-    return Group(made, *unsure, *diffs, Text(f"\n{total}", style="bold"), *checks)
+    return Group(Text(total, style="bold"), *checks, Text(), made, *unsure, *said, *diffs)
 
 
 def _findings(entry: PlanEntry) -> Text:

@@ -28,6 +28,8 @@ TargetOption = Annotated[
         help="Which live object a backup item is, where several may be meant; several times.", metavar="ITEM=REMOTE_ID"
     ),
 ]
+WordsFlag = Annotated[bool, typer.Option("--words/--no-words", help="Say beneath each object what would change.")]
+DiffFlag = Annotated[bool, typer.Option("--diff", help="Show the JSON Patch of each object, too.")]
 app = typer.Typer(no_args_is_help=True, help="Preview a restore, then carry the preview out.", epilog=EXIT_CODES)
 
 
@@ -41,7 +43,8 @@ def preview(  # noqa: PLR0913, PLR0917  typer reads one parameter per option
     assignments: AssignmentsOption = None,
     copy_suffix: SuffixOption = None,
     target: TargetOption = None,
-    diff: Annotated[bool, typer.Option("--diff", help="Show every change beneath its object.")] = False,
+    words: WordsFlag = True,
+    diff: DiffFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show what a restore of a backup set would do. Writes nothing to the tenant."""
@@ -60,7 +63,7 @@ def preview(  # noqa: PLR0913, PLR0917  typer reads one parameter per option
             "selector": {"policy_types": policy_type} if policy_type else None,
             "options": {name: value for name, value in options.items() if value not in (None, {})},
         }
-        run(_preview(output, tenant, scope, with_diff=diff))
+        run(_preview(output, tenant, scope, with_words=words, with_diff=diff))
 
 
 def _targets(words: Sequence[str]) -> dict[str, str]:
@@ -78,13 +81,15 @@ def _targets(words: Sequence[str]) -> dict[str, str]:
     return targets
 
 
-async def _preview(output: Output, tenant: UUID, scope: dict[str, Any], *, with_diff: bool) -> None:
+async def _preview(output: Output, tenant: UUID, scope: dict[str, Any], *, with_words: bool, with_diff: bool) -> None:
     async with client() as api:
         started = await api.start_restore(tenant, **scope)
-        await _show_preview(output, api, started.run, with_diff=with_diff)
+        await _show_preview(output, api, started.run, with_words=with_words, with_diff=with_diff)
 
 
-async def _show_preview(output: Output, api: "Client", preview_run: "Run", *, with_diff: bool) -> None:
+async def _show_preview(
+    output: Output, api: "Client", preview_run: "Run", *, with_words: bool, with_diff: bool
+) -> None:
     """Wait for a preview's end and show its plan."""
     from cli import views
 
@@ -93,7 +98,8 @@ async def _show_preview(output: Output, api: "Client", preview_run: "Run", *, wi
     check_ended_well(ended)
     plan = await api.preview(ended)
     document = {"run": ended.model_dump(mode="json"), **plan.model_dump(mode="json")}
-    output.result(document, lambda console: console.print(views.preview(plan, with_diff=with_diff)))
+    shown = views.preview(plan, with_words=with_words, with_diff=with_diff)
+    output.result(document, lambda console: console.print(shown))
     exactly = f" --plan-hash {plan.plan_hash}" if plan.plan_hash else ""
     output.say(f"carry it out: reinstate restore execute {ended.id}{exactly}")
 
@@ -102,7 +108,8 @@ async def _show_preview(output: Output, api: "Client", preview_run: "Run", *, wi
 def undo(
     execution: Annotated[UUID, typer.Argument(help="The id of the execution to take back.", show_default=False)],
     tenant: TenantOption,
-    diff: Annotated[bool, typer.Option("--diff", help="Show every change beneath its object.")] = False,
+    words: WordsFlag = True,
+    diff: DiffFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show the way back from an execution: updates reversed, what it created deleted. Writes nothing to the tenant.
@@ -110,13 +117,13 @@ def undo(
     What others changed since is left alone. Carry it out with `restore execute`.
     """
     with reporting(as_json) as output:
-        run(_undo(output, tenant, execution, with_diff=diff))
+        run(_undo(output, tenant, execution, with_words=words, with_diff=diff))
 
 
-async def _undo(output: Output, tenant: UUID, execution: UUID, *, with_diff: bool) -> None:
+async def _undo(output: Output, tenant: UUID, execution: UUID, *, with_words: bool, with_diff: bool) -> None:
     async with client() as api:
         started = await api.undo(tenant, execution)
-        await _show_preview(output, api, started.run, with_diff=with_diff)
+        await _show_preview(output, api, started.run, with_words=with_words, with_diff=with_diff)
 
 
 @app.command()

@@ -8,12 +8,33 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from services.dispatcher.evidence_views import RestoreOptionsView, options_of
 from services.dispatcher.views import SafeErrorView
+from shared.connectors.wording import Kind
 from shared.domain.checks import Severity
 from shared.domain.freshness import Freshness, Judgement, Reason
 from shared.domain.plans import Confidence, MapDecision, PlanAction
 from shared.domain.runs import RunStatus
 from shared.front_door import MappedId, RunItem
 from shared.ports import RunRecord
+
+_CHANGE: JsonValue = {
+    "setting": "Description",
+    "path": "/description",
+    "kind": "changed",
+    "before": "Drifted",
+    "after": "As agreed",
+}
+
+
+class ChangeView(BaseModel):
+    """One change in words. What is masked or goes by the name of a secret reads `hidden`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_CHANGE]})
+
+    setting: str
+    path: str = Field(description="a JSON pointer whose lists are entered by what identifies an entry")
+    kind: Kind
+    before: str | None = Field(default=None, description="as it is in the tenant; absent if it is not there")
+    after: str | None = Field(default=None, description="as it would be; absent if it would be gone")
 
 
 class CheckView(BaseModel):
@@ -62,7 +83,10 @@ class ReferenceView(BaseModel):
 
 
 class PlanEntryView(BaseModel):
-    """What would be done to one item. `patch` (RFC 6902) leads from the live object to the backed-up one."""
+    """What would be done to one item: `changes` for people, `patch` (RFC 6902) for machines.
+
+    Both lead from the live object to the backed-up one.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -78,6 +102,8 @@ class PlanEntryView(BaseModel):
                     "patch_operations": 1,
                     "patch_truncated": False,
                     "assignments_patch": [],
+                    "changes": [_CHANGE],
+                    "changes_left_out": 0,
                     "candidates": 1,
                     "warnings": [],
                     "checks": [{"code": "plan.nothing_found", "severity": "safe"}],
@@ -98,6 +124,8 @@ class PlanEntryView(BaseModel):
     patch_operations: int = 0
     patch_truncated: bool = Field(default=False, description="true: `patch` shows the first operations only")
     assignments_patch: list[dict[str, JsonValue]] = Field(default_factory=list)
+    changes: list[ChangeView] = Field(default_factory=list, description="with the assignments; at most 200")
+    changes_left_out: int = Field(default=0, description="changes beyond those that are shown")
     candidates: int = Field(default=0, description="live objects that the item may be")
     warnings: list[str] = Field(default_factory=list)
     checks: list[CheckView] = Field(default_factory=list, description="what was found, and how much it matters")
@@ -121,6 +149,8 @@ class PlanEntryView(BaseModel):
             "checks",
             "choices",
             "references",
+            "changes",
+            "changes_left_out",
         )
         return cls(
             ordinal=item.ordinal,

@@ -8,11 +8,12 @@ import orjson
 
 from services.restore_worker.desired import NO_ASSIGNMENTS, Desired
 from services.restore_worker.live import Found, Seen
-from services.restore_worker.material import Material, warnings_of
+from services.restore_worker.material import Material, placeholder, warnings_of
 from services.restore_worker.phases import ASSIGNMENT_FILTER
 from shared.connectors.normalise import diff, has_masked_secret
 from shared.connectors.policy_types import policy_type
 from shared.connectors.port import Json
+from shared.connectors.wording import Wording, changes_in_words
 from shared.domain.backups import CaptureWarning
 from shared.domain.errors import SafeCode
 from shared.domain.plans import Capture, Decision, LiveMatch, PlanAction, Step, decide
@@ -36,6 +37,8 @@ class PlanEntry:
     patch_operations: int = 0  # of the whole patch
     patch_truncated: bool = False
     assignments_patch: Sequence[Json] = ()
+    changes: Sequence[Json] = ()  # the same in words, assignments included; for people, and no part of the plan's hash
+    changes_left_out: int = 0
     candidates: int = 0
     code: SafeCode | None = None
     warnings: Sequence[str] = ()
@@ -92,10 +95,12 @@ def plan(
     if not _may_stand(material, found, decision):
         decision = replace(decision, target_id=None)
     shows_patch = options.assignments is not Assignments.ONLY
-    return described(decision, goal, found.seen, warnings, candidates=found.candidates, shows_patch=shows_patch)
+    kind = material.backup.policy_type
+    return described(kind, decision, goal, found.seen, warnings, candidates=found.candidates, shows_patch=shows_patch)
 
 
 def described(
+    kind: str,
     decision: Decision,
     goal: Desired,
     seen: Seen | None,
@@ -107,6 +112,7 @@ def described(
     """Return the entry of a decision, with everything that its execution relies on and that people look at."""
     operations = _patch(goal, seen, decision) if shows_patch else []
     shown = _within_limit(operations)
+    words = _in_words(kind, goal, seen, decision, shows_patch=shows_patch)
     return PlanEntry(
         action=decision.action,
         steps=decision.steps,
@@ -119,6 +125,8 @@ def described(
         patch_operations=len(operations),
         patch_truncated=len(shown) < len(operations),
         assignments_patch=_within_limit(_assignments_patch(goal, seen, decision)),
+        changes=words.lines,
+        changes_left_out=words.left_out,
         candidates=candidates,
         code=decision.code,
         warnings=tuple(warnings),
@@ -213,6 +221,33 @@ def _assignments_patch(goal: Desired, seen: Seen | None, decision: Decision) -> 
     if Step.ASSIGN not in decision.steps:
         return []
     return diff({"assignments": seen.assignments if seen else []}, {"assignments": goal.assignments})
+
+
+def _in_words(kind: str, goal: Desired, seen: Seen | None, decision: Decision, *, shows_patch: bool) -> Wording:
+    """Say what would change. Without the patch only assignments are asked for."""
+    if decision.action is PlanAction.UNCHANGED:
+        return Wording()
+    assigns = Step.ASSIGN in decision.steps
+    live = seen.normal_form if seen else None
+    return changes_in_words(
+        kind,
+        live,
+        goal.normal_form if shows_patch or live is None else live,
+        live_assignments=seen.assignments if seen and assigns else None,
+        backup_assignments=goal.assignments if assigns else None,
+        names=_names(goal),
+    )
+
+
+def _names(goal: Desired) -> dict[str, str]:
+    """Return the names of what the object refers to, by the ids here, in the backup, and to come."""
+    named = [(one, one["name"]) for one in goal.references if one.get("name")]
+    return {
+        remote_id: name
+        for one, name in named
+        for remote_id in (one["from"], placeholder(one["from"]), one.get("to"))
+        if remote_id
+    }
 
 
 def _within_limit(operations: list[Json]) -> list[Json]:

@@ -29,7 +29,9 @@ async def plan_undo(material: Material, slice_material: SliceMaterial, live: Liv
     decision = decide_undo(Replaced(before, _left(material)), _form(seen), backup.remote_id, homonyms=homonyms)
     if code := _obstacle(goal, decision):
         return replace(blocked(code), references=goal.references)
-    return replace(described(decision, goal, seen, candidates=decision.candidates), references=goal.references)
+    return replace(
+        described(backup.policy_type, decision, goal, seen, candidates=decision.candidates), references=goal.references
+    )
 
 
 def _deletion(material: Material, seen: Seen | None) -> PlanEntry:

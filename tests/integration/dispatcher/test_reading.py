@@ -77,6 +77,8 @@ async def test_items_and_the_preview_are_read_page_by_page_with_nulls_in_patches
 ) -> None:
     preview = runs[1]
     patch = [{"op": "replace", "path": "/description", "value": None}]
+    change = {"setting": "Description", "path": "/description", "kind": "removed", "before": "Old"}
+    said = {"changes": [change], "changes_left_out": 3}
     for ordinal, action in enumerate(["create", "update", "update"]):
         await world.change(
             "INSERT INTO restore_run_items (tenant_id, run_id, ordinal, item_id, label, policy_type, state, outcome,"
@@ -85,7 +87,9 @@ async def test_items_and_the_preview_are_read_page_by_page_with_nulls_in_patches
             run=preview,
             ordinal=ordinal,
             item=uuid4(),
-            plan=json.dumps({"action": action, "patch": patch, "warnings": ["masked_secret"], "steps": ["write"]}),
+            plan=json.dumps(
+                {"action": action, "patch": patch, "warnings": ["masked_secret"], "steps": ["write"], **said}
+            ),
         )
     place = f"{tenant}/restore-runs/{preview}"
 
@@ -97,6 +101,7 @@ async def test_items_and_the_preview_are_read_page_by_page_with_nulls_in_patches
     assert answer["actions"] == {"create": 1, "update": 2}
     assert [entry["action"] for entry in answer["items"]] == ["create", "update"]
     assert (answer["items"][0]["patch"], answer["items"][0]["warnings"]) == (patch, ["masked_secret"])
+    assert {key: answer["items"][0][key] for key in said} == said
     assert "next" in answer
 
 

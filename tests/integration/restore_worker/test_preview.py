@@ -180,6 +180,46 @@ async def test_the_same_state_gives_the_same_plan_hash_and_a_drift_another(world
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+async def test_a_plan_says_in_words_what_would_change_and_for_whom(world: RestoreLab) -> None:
+    tenant = world.tenant
+    kept = tenant.add(KIND, a_policy("Kept", bitLockerEnabled=True), [ALL_DEVICES, to_group("g1", excluded=True)])
+    gone = tenant.add(KIND, a_policy("Gone", bitLockerEnabled=True), [ALL_DEVICES])
+    tenant.add(KIND, a_policy("Same"))
+    set_id = await world.back_up()
+    tenant.objects[KIND, kept].payload |= {"bitLockerEnabled": False, "wifiPassword": "hunter2"}
+    tenant.objects[KIND, kept].assignments = [ALL_DEVICES]
+    del tenant.objects[KIND, gone]
+
+    items = await world.items(await world.preview(set_id))
+
+    said = {
+        label: [
+            (change["kind"], change["setting"], change["before"], change["after"]) for change in row["plan"]["changes"]
+        ]
+        for label, row in items.items()
+    }
+    assert said == {
+        "Kept": [
+            ("changed", "BitLocker enabled", "off", "on"),
+            ("removed", "Wi-Fi password", "hidden", None),
+            ("added", "Excluded", None, "group g1"),
+        ],
+        "Gone": [("added", "Device configuration", None, "with 1 setting"), ("added", "Assigned", None, "all devices")],
+        "Same": [],
+    }
+
+
+async def test_the_words_of_a_plan_are_no_part_of_its_hash(world: RestoreLab) -> None:
+    policy = world.tenant.add(KIND, a_policy("Disk", description="a"))
+    set_id = await world.back_up()
+    world.tenant.objects[KIND, policy].payload["description"] = "b"
+    preview = await world.preview(set_id)
+    await world.lab.rows(
+        "UPDATE restore_run_items SET plan = plan - 'changes' WHERE run_id = :run RETURNING 1", run=preview.id
+    )
+    assert (await world.execute(preview)).status is RunStatus.SUCCEEDED
+
+
 async def test_a_listing_is_asked_for_once_per_slice(world: RestoreLab) -> None:
     elsewhere = FakeTenant(prefix="other")
     for number in range(20):

@@ -34,8 +34,13 @@ def a_preview(**changes: Any) -> tuple[int, dict[str, Any]]:
         "action": "update",
         "patch": [{"op": "replace", "path": "/description", "value": "As agreed"}],
         "patch_operations": 1,
+        "changes": [
+            {"setting": "Description", "path": "/description", "kind": "changed", "before": "Old", "after": "As agreed"}
+        ],
+        "changes_left_out": 0,
     }
-    blocked = entry | {"ordinal": 1, "label": "Kiosk", "action": "blocked", "patch": [], "patch_operations": 0}
+    nothing: dict[str, Any] = {"patch": [], "patch_operations": 0, "changes": []}
+    blocked = entry | {"ordinal": 1, "label": "Kiosk", "action": "blocked"} | nothing
     blocked |= {"error": {"code": "restore.ambiguous_target", "title": "More than one", "context": {}}}
     entry |= {"checks": [{"code": "type.high_risk", "severity": "warning"}]}
     blocked |= {"checks": [{"code": "restore.ambiguous_target", "severity": "blocking"}]}
@@ -211,6 +216,18 @@ def test_the_id_map_of_a_restore_is_reported_page_by_page(api: FakeApi) -> None:
 
     assert "Pilots" in shown
     assert [one["source_id"] for one in answered["items"]] == ["a", "c"]
+
+
+def test_a_preview_says_its_changes_unless_told_not_to_and_json_carries_them(api: FakeApi) -> None:
+    api.on(f"POST {RESTORES}", (201, a_restore()))
+    api.on(f"GET {RESTORES}/{RUN}/preview", a_preview())
+
+    said, silent = reinstate("restore", "preview", SET), reinstate("restore", "preview", SET, "--no-words")
+    document = json.loads(reinstate("restore", "preview", SET, "--json").stdout)
+
+    assert "~ Description: Old → As agreed" in said.stdout
+    assert "Description" not in silent.stdout
+    assert document["items"][0]["changes"][0]["after"] == "As agreed"
 
 
 def test_an_execution_starts_after_the_tenants_name_was_typed(api: FakeApi) -> None:
