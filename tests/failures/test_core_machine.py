@@ -12,7 +12,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -98,16 +97,16 @@ class CoreMachine(RuleBasedStateMachine):
         if self.sim.queue:
             self.do(self.sim.deliver(index, worker, failpoint, passage))
 
-    @precondition(lambda self: self.sim.queue)
+    # How long the queue is depends on how quick the database was: no precondition may, or stories could not be retold.
     @rule(index=SMALL)
     def duplicate(self, index: int) -> None:
-        if len(self.sim.queue) < 10:
+        if 0 < len(self.sim.queue) < 10:
             self.sim.queue.append(self.sim.queue[index % len(self.sim.queue)])
 
-    @precondition(lambda self: self.sim.queue)
     @rule(index=SMALL)
     def lose(self, index: int) -> None:
-        self.sim.queue.pop(index % len(self.sim.queue))
+        if self.sim.queue:
+            self.sim.queue.pop(index % len(self.sim.queue))
 
     @rule(name=st.sampled_from(sorted(FAULTS)), after=st.integers(0, 3))
     def target_fails(self, name: str, after: int) -> None:
