@@ -48,7 +48,7 @@ def compare(place: Place, before: Side, after: Side) -> Iterator[Change]:
     if same(before, after):
         return
     definitions = {catalog.definition_of(side) for side in (before, after) if side is not ABSENT}
-    if len(definitions) == 1 and not definitions & {"", place.definition}:
+    if place.depth and len(definitions) == 1 and not definitions & {"", place.definition}:  # an object is no setting
         place = place.setting_of(definitions.pop())
     if place.secret or place.depth >= DEEPEST:
         yield from place.change(before, after)

@@ -61,6 +61,9 @@ async def assigned(simulator: RunningSimulator, directory: str) -> list[Json]:
 async def a_reassigned_profile(opened: Lab, simulator: RunningSimulator) -> tuple[RestoreLab, str, RunRecord]:
     """A profile that was backed up and then assigned to others; the preview plans the way back."""
     directory = simulator.new_tenant()
+    groups = [{"id": one["target"]["groupId"], "displayName": f"Group {one}"} for one in (PILOTS, KIOSKS, NOT_STAFF)]
+    order = {"objects": groups, "collection": "groups", "keep_ids": True}
+    simulator.admin("POST", f"/tenants/{directory}/objects", order)
     fill(simulator, directory, KEY)
     [(_, remote_id)] = (await captured(simulator, directory, KEY)).objects
     reassign(simulator, directory, remote_id, WANTED)

@@ -202,7 +202,7 @@ async def test_a_plan_says_in_words_what_would_change_and_for_whom(world: Restor
         "Kept": [
             ("changed", "BitLocker enabled", "off", "on"),
             ("removed", "Wi-Fi password", "hidden", None),
-            ("added", "Excluded", None, "group g1"),
+            ("added", "Excluded", None, 'group "g1"'),
         ],
         "Gone": [("added", "Device configuration", None, "with 1 setting"), ("added", "Assigned", None, "all devices")],
         "Same": [],
