@@ -107,6 +107,7 @@ def _show(proof: "Proof") -> None:
         "writes to other tenants": str(proof.other_tenants_writes),
         "runs / unread notifications": f"{proof.notifications.get('runs')} / {proof.notifications.get('unread')}",
         "second preview": ", ".join(f"{n} {action}" for action, n in proof.second_preview.items() if n),
+        "taken back: as before the restore": "yes" if proof.undo.get("as_before") else "no",
         "seconds in all": f"{proof.duration_seconds:.1f}",
     }
     table = Table(title="The proof, from the tenant's own journal", title_justify="left", show_header=False)

@@ -26,6 +26,7 @@ class Proof:
     takeover_seconds: float | None = None
     notifications: dict[str, int] = field(default_factory=dict)
     second_preview: dict[str, int] = field(default_factory=dict)
+    undo: dict[str, Any] = field(default_factory=dict)
     other_tenants_writes: int = 0
     duration_seconds: float = 0.0
     stack_seconds: float = 0.0
@@ -46,6 +47,7 @@ class Proof:
             "the other tenants were left alone": self.other_tenants_writes == 0,
             "each run's end was told once": 0 < self.notifications.get("runs", 0) == self.notifications.get("unread"),
             "a second preview finds everything as it was backed up": second == {"unchanged": self.backup_items},
+            "the restore was taken back": self.undo.get("as_before") is True,
         }
         return [sentence for sentence, is_true in holds.items() if not is_true]
 

@@ -44,9 +44,11 @@ class Story:
         mark = await self._journal_mark()
         backup = await self._capture()
         await self._drift()
+        drifted = await self._state()
         preview = await self._preview(backup)
-        await self._restore(preview)
+        execution = await self._restore(preview)
         await self._preview_again(backup)
+        await self._take_back(execution, drifted)
         await self._count(mark)
 
     async def _capture(self) -> Run:
@@ -81,7 +83,7 @@ class Story:
         self.say(f"  The plan: {counts}. The tenant's journal shows [bold]{writes}[/] writes.")
         return run
 
-    async def _restore(self, preview: Run) -> None:
+    async def _restore(self, preview: Run) -> Run:
         planned = self.proof.preview["create"] + self.proof.preview["update"]
         latency = max(15.0, min(100.0, 1000 * _PACE / max(1, planned)))
         await asyncio.to_thread(self.simulator.admin, "POST", "/weather", {"latency_ms": latency})
@@ -98,6 +100,7 @@ class Story:
         self.proof.restore = {"status": run.status.value, "counts": run.counts.model_dump()}
         self.proof.writes_per_item_max = most_writes_of_one_call(entries, run.id)
         await asyncio.to_thread(self.simulator.admin, "POST", "/weather", {"latency_ms": 0})
+        return run
 
     async def _kill_the_worker(self, run: Run, mark: int, planned: int) -> tuple[float, str | None]:
         """Kill the process that wrote last, once it did its share; return when, and who it was."""
@@ -119,6 +122,25 @@ class Story:
         started = await self.client.start_restore(self.tenant_id, backup_set_id=backup.id)
         plan = await self.client.preview(await self._good_end(started.run))
         self.proof.second_preview = {action: plan.actions.get(action, 0) for action in ACTIONS}
+
+    async def _take_back(self, execution: Run, drifted: object) -> None:
+        """Undo the restore: the tenant is to be as it was before, by its own word."""
+        preview = await self._good_end((await self.client.undo(self.tenant_id, execution.id)).run)
+        plan = await self.client.preview(preview)
+        planned = {action: plan.actions.get(action, 0) for action in ("update", "delete")}
+        self.say(
+            f"\n[bold]5[/] The restore is taken back: {planned['update']} objects become what they were, "
+            f"{planned['delete']} that it created are deleted."
+        )
+        started = await self.client.start_restore(self.tenant_id, preview_run_id=preview.id)
+        undone = await self._good_end(started.run)
+        as_before = await self._state() == drifted
+        self.proof.undo = {"status": undone.status.value, **planned, "as_before": as_before}
+
+    async def _state(self) -> object:
+        """How the tenant is configured, as the simulator says it."""
+        path = f"/tenants/{self.tenant}/state?form=identified"
+        return await asyncio.to_thread(self.simulator.admin, "GET", path)
 
     async def _count(self, mark: int) -> None:
         self.proof.other_tenants_writes = writes_elsewhere(await self._journal(mark), self.tenant)

@@ -30,6 +30,7 @@ KEYS = {
     "takeover_seconds",
     "notifications",
     "second_preview",
+    "undo",
     "duration_seconds",
 }
 USES_GIVEN_SERVERS = any(name in os.environ for name in ("AMQP_URL", "DATABASE_URL"))
@@ -104,7 +105,7 @@ def check(proof: dict[str, Any]) -> None:
     assert proof["restore"]["counts"]["succeeded"] == proof["restore"]["counts"]["total"] == proof["backup_items"]
     assert (proof["writes_per_item_max"], proof["worker_killed"]) == (1, True)
     assert 0 <= proof["takeover_seconds"] < 5
-    assert proof["notifications"]["runs"] == proof["notifications"]["unread"] == 4
+    assert proof["notifications"]["runs"] == proof["notifications"]["unread"] == 6
     assert {action for action, count in proof["second_preview"].items() if count} == {"unchanged"}
     assert proof["second_preview"]["unchanged"] == proof["backup_items"]
     assert 0 < proof["duration_seconds"] < TIMEOUT

@@ -26,6 +26,7 @@ PROOF = Proof(
     takeover_seconds=0.4,
     notifications={"runs": 4, "total": 12, "unread": 4},
     second_preview={"create": 0, "update": 0, "unchanged": 29, "skip": 0, "blocked": 0},
+    undo={"status": "succeeded", "update": 7, "delete": 7, "as_before": True},
 )
 TAKEOVER = f"another took over within {TAKEOVER_LIMIT:.0f} s"
 WRONG: list[tuple[str, Mapping[str, Any]]] = [
@@ -48,6 +49,8 @@ WRONG: list[tuple[str, Mapping[str, Any]]] = [
     ("a second preview finds everything as it was backed up", {"second_preview": {"unchanged": 28, "blocked": 1}}),
     ("a second preview finds everything as it was backed up", {"second_preview": {"unchanged": 28}}),
     ("a second preview finds everything as it was backed up", {"second_preview": {}}),
+    ("the restore was taken back", {"undo": {**PROOF.undo, "as_before": False}}),
+    ("the restore was taken back", {"undo": {}}),
 ]
 
 
