@@ -11,7 +11,8 @@ from simulator.tenant import Tenant
 from simulator.validation import READ_ONLY
 
 _LOOKED_UP = {"templateDisplayName", "templateDisplayVersion"}  # from the template's id
-_VOLATILE = READ_ONLY | _LOOKED_UP | {"source", "secretReferenceValueId", "isBuiltIn"}
+_ONLY_ONE = {"ruleName"}  # of scheduled actions: a write has to name it, and old policies read back without it
+_VOLATILE = READ_ONLY | _LOOKED_UP | _ONLY_ONE | {"source", "secretReferenceValueId", "isBuiltIn"}
 _RING_STATE = re.compile(r"^(feature|quality)Updates(Pause(Expiry|Start)|Rollback|WillBeRolledBack)")
 _ID_NAMED = re.compile(r"@odata\.(context|etag|id|editLink)$")
 
