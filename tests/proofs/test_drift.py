@@ -54,7 +54,7 @@ async def test_all_real_policies_come_back_after_they_were_all_deleted(proof: Ca
     one = proof(0)
     set_id = await one.settle_in(real=1000)
     full = await one.state()
-    await one._admin("drift", {"seed": 1, "delete": 1000})
+    await one.admin("drift", {"seed": 1, "delete": 1000})
     empty = await one.state()
     assert len(full) - len(empty) > 95
 

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.connectors.factory import AllConnectors
+from shared.domain.plans import PlanAction
 from shared.domain.runs import RunStatus
 from shared.ports import RunRecord
 from shared.runtime import failpoints
@@ -81,8 +82,8 @@ class Proof:
         self.directory = await asyncio.to_thread(self.simulator.new_tenant, sample=True)
         if REAL.is_dir():
             policies = real_policies()
-            await self._admin("objects", {"objects": self.dice.sample(policies, min(real, len(policies)))})
-        await self._admin("drift", {"seed": self.dice.randrange(2**31), "assign": 8})
+            await self.admin("objects", {"objects": self.dice.sample(policies, min(real, len(policies)))})
+        await self.admin("drift", {"seed": self.dice.randrange(2**31), "assign": 8})
         self.world = await tenant_over_graph(self.lab, self.simulator, self.directory)
         return await self.back_up()
 
@@ -97,7 +98,7 @@ class Proof:
     async def drift(self) -> None:
         """Let administrators work behind our back."""
         counts = {name: self.dice.randrange(4) for name in ("change", "delete", "assign", "add", "rename", "duplicate")}
-        await self._admin("drift", {"seed": self.dice.randrange(2**31), **counts})
+        await self.admin("drift", {"seed": self.dice.randrange(2**31), **counts})
 
     async def some_items(self, set_id: UUID) -> list[UUID]:
         """Choose what to restore: a third of the set on average, at least one item."""
@@ -119,15 +120,19 @@ class Proof:
         before = await asyncio.to_thread(self.simulator.last_seq)
         run = await self.world.start(preview)
         message_id = new_id()
-        if kill and await self._die_at_some_step(run, message_id):
+        actions = (preview.preview or {})["actions"]
+        writes = sum(actions.get(action.value, 0) for action in PlanAction if action.writes)
+        if kill and writes and await self._die_at_some_step(run, message_id, self.dice.randrange(writes)):
             self.tallies.kills += 1
         ended = await self.world.finished(run, message_id if kill else None)
         self._count(await asyncio.to_thread(self.simulator.journal, before))
         return ended
 
-    async def _die_at_some_step(self, run: RunRecord, message_id: UUID) -> bool:
-        """Run one slice into a failpoint, one item at a time: no other call is on its way when it dies."""
-        left = self.dice.randrange(12)
+    async def _die_at_some_step(self, run: RunRecord, message_id: UUID, left: int) -> bool:
+        """Run one slice into a failpoint, one item at a time: no other call is on its way when it dies.
+
+        `left` is how often the failpoint is passed before; an item that is written passes each at least once.
+        """
 
         def trap() -> None:
             nonlocal left
@@ -149,7 +154,8 @@ class Proof:
         self.tallies.items += len({one.item for one in writes})
         self.tallies.writes_per_item_max = max([self.tallies.writes_per_item_max, *steps.values()])
 
-    async def _admin(self, what: str, body: object) -> Any:
+    async def admin(self, what: str, body: object) -> Any:
+        """Ask the simulator for something that only it can do to the tenant."""
         return await asyncio.to_thread(self.simulator.admin, "POST", f"/tenants/{self.directory}/{what}", body)
 
 
