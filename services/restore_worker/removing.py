@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from services.restore_worker.attempting import READ_BACKS, Attempt, Ended, Unread, Unseen, has_drifted
 from services.restore_worker.live import Seen
+from shared.connectors.policy_types import policy_type
 from shared.domain.errors import ConflictError, NotFoundError, SafeCode, ThrottledError, TransientError
 from shared.domain.items import ItemState, Outcome
 from shared.domain.plans import Step
@@ -25,7 +26,7 @@ class Removal(Attempt):
             if self.item.state is ItemState.INTENT:
                 return target
             raise Ended(Outcome.UNCHANGED, None, target)
-        if has_drifted(self.entry, seen):
+        if self._has_changed(seen):
             raise self._changed(target)
         await self.intend(Step.DELETE, target, None, None, seen)
         await self._delete(seen)
@@ -46,7 +47,7 @@ class Removal(Attempt):
             raise Ended(Outcome.BLOCKED, SafeCode.RESTORE_PLAN_CHANGED, seen.remote_id) from None
         except ThrottledError as error:
             # An intent from before this attempt stays: of that call we only know what the tenant shows.
-            raise self.refused(error, keep_intent=self.item.state is ItemState.INTENT) from error
+            raise self.refused(error, keep_intent=self.item.state is ItemState.INTENT or self._in_steps) from error
         except TransientError:
             if await self.read(seen.remote_id) is not None:
                 raise
@@ -60,6 +61,18 @@ class Removal(Attempt):
             if seen is None:
                 return remote_id
         raise Unseen(Step.DELETE, remote_id)
+
+    def _has_changed(self, seen: Seen) -> bool:
+        """Tell whether it is not what the preview saw; a delete that was begun may have taken assignments already."""
+        if self.item.state is ItemState.INTENT and self._in_steps:
+            return seen.fingerprint != self.entry.live_fingerprint
+        return has_drifted(self.entry, seen)
+
+    @property
+    def _in_steps(self) -> bool:
+        """True where assignments are objects of their own, which have to go first."""
+        how = policy_type(self.material.backup.policy_type).assigning
+        return how is not None and how.one_by_one
 
     def _changed(self, target: str) -> Ended:
         """A delete that may have been sent and an object that has changed: nobody can tell what is still to come."""

@@ -83,10 +83,18 @@ class GraphWriter(GraphReader):
         await self._writes.send("POST", path, body, tag)
 
     async def delete(self, policy_type: str, remote_id: str, etag: str | None, tag: CallTag) -> None:
-        """Delete an object; `ConflictError` when `etag` is given and no longer true."""
+        """Delete an object; `ConflictError` when `etag` is given and no longer true.
+
+        Where assignments are objects of their own, the service deletes nothing that still has one: they go first.
+        """
         one = _writable(policy_type)
+        path = object_path(one, remote_id)
+        if one.assigning and one.assigning.one_by_one:
+            where = f"{path}/{one.assigning.path}"
+            for change in changes([entry async for entry in self._calls.pages(where, tag)], []):
+                await self._change_assignment(where, one.assigning, change, tag, is_part=True)
         if_match = etag if one.has_etags else None
-        await self._writes.send("DELETE", object_path(one, remote_id), None, tag, etag=if_match)
+        await self._writes.send("DELETE", path, None, tag, etag=if_match)
 
     async def _assign_one_by_one(
         self, path: str, remote_id: str, how: Assigning, wanted: Sequence[Json], tag: CallTag

@@ -145,3 +145,31 @@ async def test_a_worker_that_died_between_two_assignments_leaves_what_its_heir_c
     run = await world.finished(run)
 
     assert (await outcome(world, run))[0] == expected
+
+
+@pytest.mark.parametrize(
+    "harm", [{}, {"harm": "status", "status": 429}, {"harm": "status", "status": 503}, {"harm": "drop_after"}]
+)
+async def test_an_undo_deletes_a_profile_that_was_created_although_it_is_assigned(
+    opened: Lab, simulator: RunningSimulator, harm: dict[str, Any]
+) -> None:
+    """The service deletes nothing that is assigned; stopped in the middle, the deletion goes on from there."""
+    directory = simulator.new_tenant()
+    fill(simulator, directory, KEY)
+    world = await a_world(opened, simulator, directory)
+    world.tenant = await captured(simulator, directory, KEY)
+    set_id = await world.back_up()
+    [(_, remote_id)] = world.tenant.objects
+    reassign(simulator, directory, remote_id, [])
+    with simulator.graph(directory) as graph:
+        graph.delete(f"{PATH}/{remote_id}").raise_for_status()
+    preview = await world.undo(await world.execute(await world.preview(set_id)))
+    assert set((await world.actions(preview)).values()) == {"delete"}
+    if harm:
+        order = {**harm, "tenant": directory, "method": "DELETE", "path": "/assignments", "skip": 1, "times": 1}
+        simulator.admin("POST", "/faults", order)
+
+    undone = await world.execute(preview)
+
+    assert await outcome(world, undone) == ("applied_deleted", None)
+    assert not (await captured(simulator, directory, KEY)).objects
