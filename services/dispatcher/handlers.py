@@ -1,5 +1,6 @@
 """Use cases of the front door, the same behind HTTP and behind the broker (ADR 0008)."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -92,6 +93,33 @@ async def start_run(
             await remember(started, source, tx)
             await note_start(command, started, source, tx)
         await announce(started, source, tx)
+    return started
+
+
+class FollowUp(Contract):
+    """Asks for a run that follows on one that is over."""
+
+    tenant_id: UUID
+    run_id: UUID
+    requested_by: str | None = None
+    initiator_id: UUID | None = None
+
+
+async def follow_up(
+    command: FollowUp, ended: RunRecord, source: Source, tx: StartTransaction, new: Callable[[], Awaitable[NewRun]]
+) -> Started:
+    """Create the run that follows on `ended`, or join the active one of its identity; once for each request.
+
+    `new` is asked only where this request led to nothing before. Raises `ConflictError(RUN_STILL_ACTIVE)`.
+    """
+    started = await taken_before(command, source, tx)
+    if started is None:
+        if not ended.status.is_terminal:
+            raise ConflictError(SafeCode.RUN_STILL_ACTIVE, status=ended.status.value)
+        started = await find_or_create(await new(), tx)
+        await remember(started, source, tx)
+        await note_start(command, started, source, tx)
+    await announce(started, source, tx)
     return started
 
 

@@ -2,39 +2,26 @@
 
 import hashlib
 from dataclasses import replace
+from functools import partial
 from typing import Any
-from uuid import UUID
 
 import rfc8785
 
 from services.dispatcher.admission import check_authority
-from services.dispatcher.handlers import (
-    Source,
-    Started,
-    announce,
-    find_or_create,
-    note_start,
-    remember,
-    taken_before,
-)
+from services.dispatcher.handlers import FollowUp, Source, Started, follow_up
 from services.dispatcher.ports import RetryTransaction, RetryUnitOfWork
-from shared.contracts.base import Contract
-from shared.domain.errors import ConflictError, NotFoundError, PermanentError, SafeCode
+from shared.domain.errors import NotFoundError, PermanentError, SafeCode
 from shared.domain.operations import OPERATIONS, operation_named
 from shared.domain.runs import RunType
 from shared.ports import NewRun, RunRecord
 from shared.runtime.ids import new_id
 
 
-class RetryFailed(Contract):
+class RetryFailed(FollowUp):
     """Retry the items of a run that failed. Unknown ones only when a person decided to have them looked at again."""
 
-    tenant_id: UUID
     run_type: RunType
-    run_id: UUID
     include_unknown: bool = False
-    requested_by: str | None = None
-    initiator_id: UUID | None = None
 
 
 async def retry_failed(command: RetryFailed, *, source: Source, uow: RetryUnitOfWork) -> Started:
@@ -48,15 +35,7 @@ async def retry_failed(command: RetryFailed, *, source: Source, uow: RetryUnitOf
         if parent is None:
             raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
         await check_authority(tx, command.initiator_id, OPERATIONS[parent.operation].role)
-        started = await taken_before(command, source, tx)
-        if started is None:
-            if not parent.status.is_terminal:
-                raise ConflictError(SafeCode.RUN_STILL_ACTIVE, status=parent.status.value)
-            started = await find_or_create(await _child(parent, command, source, tx), tx)
-            await remember(started, source, tx)
-            await note_start(command, started, source, tx)
-        await announce(started, source, tx)
-    return started
+        return await follow_up(command, parent, source, tx, partial(_child, parent, command, source, tx))
 
 
 async def _child(parent: RunRecord, command: RetryFailed, source: Source, tx: RetryTransaction) -> NewRun:

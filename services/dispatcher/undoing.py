@@ -1,36 +1,22 @@
 """Taking an execution back: a preview of its undo, which is executed like any other (ADR 0022)."""
 
 import hashlib
-from uuid import UUID
+from functools import partial
 
 import rfc8785
 
 from services.dispatcher.admission import check_authority
-from services.dispatcher.handlers import (
-    Source,
-    Started,
-    announce,
-    find_or_create,
-    note_start,
-    remember,
-    taken_before,
-)
+from services.dispatcher.handlers import FollowUp, Source, Started, follow_up
 from services.dispatcher.ports import UndoTransaction, UndoUnitOfWork
-from shared.contracts.base import Contract
-from shared.domain.errors import ConflictError, NotFoundError, PermanentError, SafeCode
+from shared.domain.errors import NotFoundError, PermanentError, SafeCode
 from shared.domain.operations import OPERATIONS, operation_named
 from shared.domain.runs import RunType
 from shared.ports import NewRun, RunRecord
 from shared.runtime.ids import new_id
 
 
-class UndoRestore(Contract):
+class UndoRestore(FollowUp):
     """Preview the way back from an execution."""
-
-    tenant_id: UUID
-    run_id: UUID
-    requested_by: str | None = None
-    initiator_id: UUID | None = None
 
 
 async def undo_restore(command: UndoRestore, *, source: Source, uow: UndoUnitOfWork) -> Started:
@@ -46,15 +32,7 @@ async def undo_restore(command: UndoRestore, *, source: Source, uow: UndoUnitOfW
         await check_authority(tx, command.initiator_id, OPERATIONS[execution.operation].role)
         if not execution.writes:
             raise PermanentError(SafeCode.REQUEST_INVALID, field="run", reason="a preview wrote nothing")
-        started = await taken_before(command, source, tx)
-        if started is None:
-            if not execution.status.is_terminal:
-                raise ConflictError(SafeCode.RUN_STILL_ACTIVE, status=execution.status.value)
-            started = await find_or_create(await _preview(execution, command, source, tx), tx)
-            await remember(started, source, tx)
-            await note_start(command, started, source, tx)
-        await announce(started, source, tx)
-    return started
+        return await follow_up(command, execution, source, tx, partial(_preview, execution, command, source, tx))
 
 
 async def _preview(execution: RunRecord, command: UndoRestore, source: Source, tx: UndoTransaction) -> NewRun:

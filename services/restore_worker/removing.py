@@ -44,6 +44,8 @@ class Removal(Attempt):
         except NotFoundError:
             return
         except ConflictError:
+            if self._in_steps:  # assignments may be gone already, so it is not blocked before any effect
+                raise Ended(Outcome.FAILED, SafeCode.RESTORE_VERIFY_FAILED, seen.remote_id) from None
             raise Ended(Outcome.BLOCKED, SafeCode.RESTORE_PLAN_CHANGED, seen.remote_id) from None
         except ThrottledError as error:
             # An intent from before this attempt stays: of that call we only know what the tenant shows.

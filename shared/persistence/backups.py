@@ -118,7 +118,7 @@ class SqlBackups:
 
     async def items(self, set_id: UUID, *, after: UUID | None = None, limit: int = 50) -> list[BackupItem]:
         """Return the set's items by id after `after` (the last id of the page before)."""
-        statement = self._select_items().where(backup_items.c.backup_set_id == set_id)
+        statement = self._select_items().where(backup_items.c.backup_set_id == set_id, ~backup_items.c.absent)
         if after is not None:
             statement = statement.where(backup_items.c.id > after)
         return await self._items(statement.order_by(backup_items.c.id).limit(limit))
@@ -185,7 +185,7 @@ class SqlBackups:
     def _select_sets(self) -> Select[Any]:
         items = backup_items.c
         of_set = (items.tenant_id == backup_sets.c.tenant_id) & (items.backup_set_id == backup_sets.c.id)
-        count = select(func.count()).where(of_set)
+        count = select(func.count()).where(of_set, ~items.absent)
         return select(
             *(column for column in backup_sets.c if column.name != "tenant_id"),
             count.scalar_subquery().label("items"),

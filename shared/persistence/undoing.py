@@ -8,12 +8,15 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.domain.backups import UNKNOWN_ID, Quality
+from shared.domain.errors import SafeCode
 from shared.domain.items import Outcome
 from shared.domain.plans import PlanAction
 from shared.persistence.tables import backup_items, backup_sets, restore_run_items
 from shared.ports import RunRecord
 
 _WRITES = tuple(action.value for action in PlanAction if action.writes)
+# The tenant said no to a create, so there is nothing to undo. After any other end something may be there.
+_REFUSED = (SafeCode.GRAPH_BAD_REQUEST.value, SafeCode.AUTH_PERMISSION_MISSING.value)
 _WITHOUT_EFFECT = (Outcome.BLOCKED.value, Outcome.SKIPPED.value, Outcome.UNCHANGED.value)
 
 
@@ -81,4 +84,5 @@ class SqlUndos:
             .where(items.intent_at.is_not(None), action.in_(_WRITES))
             .where(or_(items.outcome.is_(None), items.outcome.not_in(_WITHOUT_EFFECT)))
             .where(or_(was_created, items.before_sha256.is_not(None)))
+            .where(~and_(was_created, items.remote_id.is_(None), func.coalesce(items.error_code, "").in_(_REFUSED)))
         )

@@ -1,5 +1,7 @@
 """Starting and aborting runs."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 from uuid import UUID
 
@@ -148,11 +150,8 @@ async def undo_restore_run(
         initiator_id=principal.user_id,
     )
     source = _source(member, key)
-    try:
+    async with _noted(command, source, room):
         started = await undo_restore(command, source=source, uow=room.uow)
-    except ReinstateError as error:
-        await _note(command, error, source, room)
-        raise
     return _answer(started, room, response)
 
 
@@ -169,20 +168,14 @@ def _retry_of(run_type: RunType, run_id: UUID, body: RetryBody, member: Member) 
 
 
 async def _retry(command: RetryFailed, source: Source, room: Room, response: Response) -> RunView:
-    try:
+    async with _noted(command, source, room):
         started = await retry_failed(command, source=source, uow=room.uow)
-    except ReinstateError as error:
-        await _note(command, error, source, room)
-        raise
     return _answer(started, room, response)
 
 
 async def _start(command: Start, source: Source, room: Room, response: Response) -> RunView:
-    try:
+    async with _noted(command, source, room):
         started = await start_run(command, source=source, uow=room.uow, preview_age=room.preview_age)
-    except ReinstateError as error:
-        await _note(command, error, source, room)
-        raise
     return _answer(started, room, response)
 
 
@@ -206,20 +199,23 @@ async def _abort(run_type: RunType, run_id: UUID, member: Member, room: Room) ->
         initiator_id=principal.user_id,
     )
     source = _source(member, None)
-    try:
+    async with _noted(command, source, room):
         aborted = await abort_run(command, source=source, uow=room.uow)
-    except ReinstateError as error:
-        await _note(command, error, source, room)
-        raise
     if not aborted.was_active:
         raise ConflictError(SafeCode.RUN_NOT_ACTIVE, status=aborted.run.status.value)
     return RunView.of(aborted.run)
 
 
-async def _note(command: Asking, error: ReinstateError, source: Source, room: Room) -> None:
-    room.metrics.refusals.labels(Door.HTTP.value, error.code.value).inc()
-    if error.code.family in _AUDITED:
-        await note_refusal(command, error, source=source, uow=room.uow)
+@asynccontextmanager
+async def _noted(command: Asking, source: Source, room: Room) -> AsyncIterator[None]:
+    """Count a refusal, and audit one that somebody should be able to look up."""
+    try:
+        yield
+    except ReinstateError as error:
+        room.metrics.refusals.labels(Door.HTTP.value, error.code.value).inc()
+        if error.code.family in _AUDITED:
+            await note_refusal(command, error, source=source, uow=room.uow)
+        raise
 
 
 def _outcome(started: Started) -> str:

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.connectors.normalise import fingerprint, natural_key, normalised, normalised_assignments
-from shared.domain.errors import ConflictError, PermanentError, SafeCode
+from shared.domain.errors import ConflictError, PermanentError, SafeCode, TransientError
+from shared.ports import RunRecord
 from tests.support.engine_lab import lab
-from tests.support.fake_writable_tenant import FakeTenant, lost_after, lost_before
+from tests.support.fake_writable_tenant import FakeTenant, lost_after, lost_before, raising
 from tests.support.restore_lab import ALL_DEVICES, RestoreLab, a_filter, a_policy, to_group
 
 KIND = "deviceConfiguration"
@@ -33,6 +34,14 @@ def state(tenant: FakeTenant) -> list[tuple[str, str, str, str]]:
         form = fingerprint(normalised(kind, one.payload))
         found.append((kind, natural_key(kind, one.payload), form, fingerprint(normalised_assignments(assignments))))
     return sorted(found)
+
+
+async def lost_and_previewed(world: RestoreLab) -> RunRecord:
+    """The preview of a restore that creates one object again."""
+    lost = world.tenant.add(KIND, a_policy("Created"))
+    set_id = await world.back_up()
+    del world.tenant.objects[KIND, lost]
+    return await world.preview(set_id)
 
 
 async def test_an_undo_reverses_updates_and_deletes_what_the_restore_created(world: RestoreLab) -> None:
@@ -102,10 +111,7 @@ async def test_what_was_changed_since_is_left_alone_and_the_rest_is_undone(world
 
 
 async def test_a_change_between_the_preview_of_an_undo_and_its_execution_blocks_the_deletion(world: RestoreLab) -> None:
-    lost = world.tenant.add(KIND, a_policy("Created"))
-    set_id = await world.back_up()
-    del world.tenant.objects[KIND, lost]
-    run = await world.execute(await world.preview(set_id))
+    run = await world.execute(await lost_and_previewed(world))
     preview = await world.undo(run)
     created = (await world.items(run))["Created"]["remote_id"]
     world.tenant.objects[KIND, created].payload["description"] = "in use by now"
@@ -117,10 +123,7 @@ async def test_a_change_between_the_preview_of_an_undo_and_its_execution_blocks_
 
 
 async def test_what_is_gone_already_needs_no_deletion(world: RestoreLab) -> None:
-    lost = world.tenant.add(KIND, a_policy("Created"))
-    set_id = await world.back_up()
-    del world.tenant.objects[KIND, lost]
-    run = await world.execute(await world.preview(set_id))
+    run = await world.execute(await lost_and_previewed(world))
     preview = await world.undo(run)
     created = (await world.items(run))["Created"]["remote_id"]
     del world.tenant.objects[KIND, created]
@@ -134,11 +137,9 @@ async def test_what_is_gone_already_needs_no_deletion(world: RestoreLab) -> None
 
 @pytest.mark.parametrize("fault", [lost_after, lost_before])
 async def test_a_deletion_whose_answer_was_lost_is_looked_for(world: RestoreLab, fault: Any) -> None:
-    lost = world.tenant.add(KIND, a_policy("Created"))
-    set_id = await world.back_up()
-    del world.tenant.objects[KIND, lost]
+    planned = await lost_and_previewed(world)
     before = state(world.tenant)
-    preview = await world.undo(await world.execute(await world.preview(set_id)))
+    preview = await world.undo(await world.execute(planned))
     world.tenant.faults = [fault]
 
     undone = await world.execute(preview)
@@ -146,6 +147,37 @@ async def test_a_deletion_whose_answer_was_lost_is_looked_for(world: RestoreLab,
     assert await world.outcomes(undone) == {"Created": ("applied_deleted", None)}
     assert state(world.tenant) == before
     assert [write.method for write in world.tenant.journal].count("delete") == 1
+
+
+async def test_a_create_that_the_tenant_refused_needs_no_way_back(world: RestoreLab) -> None:
+    preview = await lost_and_previewed(world)
+    world.tenant.faults = [raising(PermanentError(SafeCode.GRAPH_BAD_REQUEST))]
+    run = await world.execute(preview)
+    assert await world.outcomes(run) == {"Created": ("failed", "graph.bad_request")}
+
+    with pytest.raises(PermanentError) as nothing:
+        await world.undo(run)
+
+    assert nothing.value.code is SafeCode.SELECTION_EMPTY
+
+
+async def test_a_create_that_nobody_knows_the_outcome_of_is_left_to_a_person(world: RestoreLab) -> None:
+    preview = await lost_and_previewed(world)
+
+    def twin(perform: Any) -> Any:
+        """The answer is lost, and somebody else creates the same: nothing tells which one is ours."""
+        perform()
+        world.tenant.add(KIND, a_policy("Created"))
+        raise TransientError(SafeCode.GRAPH_UNAVAILABLE)
+
+    world.tenant.faults = [twin]
+    run = await world.execute(preview)
+    assert await world.outcomes(run) == {"Created": ("unknown", "restore.outcome_unknown")}
+
+    undo = await world.undo(run)
+
+    assert await world.outcomes(undo) == {"Created": ("planned", "restore.outcome_unknown")}
+    assert await world.actions(undo) == {"Created": "blocked"}
 
 
 async def test_an_ordinary_preview_of_what_a_restore_replaced_deletes_nothing(world: RestoreLab) -> None:
@@ -159,6 +191,11 @@ async def test_an_ordinary_preview_of_what_a_restore_replaced_deletes_nothing(wo
     ordinary = await world.preview(run.id)
 
     assert await world.actions(ordinary) == {"Changed": "update"}
+    async with world.lab.uow.begin(world.tenant_id) as tx:
+        kept = await tx.backups.get_set(run.id)
+        shown = await tx.backups.items(run.id)
+    assert kept is not None
+    assert (kept.items, [one.display_name for one in shown]) == (1, ["Changed"])
 
 
 async def test_there_is_no_way_back_from_a_preview_a_running_execution_or_one_that_wrote_nothing(

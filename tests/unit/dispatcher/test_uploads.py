@@ -60,3 +60,4 @@ async def test_a_place_is_free_again_whatever_happened_in_it() -> None:
 async def test_the_rest_of_a_refused_body_is_read_without_a_word() -> None:
     for stream in (pieces(b"x", b"y"), gone()):
         await discard(stream)
+        assert await anext(stream, None) is None, "something was left unread"
