@@ -1,4 +1,4 @@
-"""The second half of the catalogue: templates, compliance as settings, enrollment, and what else secures access."""
+"""The second half of the catalogue: templates, compliance as settings, scripts of it, apps, enrollment, access."""
 
 from simulator.resource import Budget, Part, ResourceType, Version, When
 
@@ -21,6 +21,25 @@ ENROLLMENT_CONFIGURATIONS = frozenset(
         "deviceEnrollmentWindowsHelloForBusinessConfiguration",
         "windows10EnrollmentCompletionPageConfiguration",
         "windowsRestoreDeviceEnrollmentConfiguration",
+    )
+)
+
+APPS = frozenset(
+    f"microsoft.graph.{name}"
+    for name in (
+        "androidForWorkApp",
+        "androidLobApp",
+        "androidManagedStoreApp",
+        "androidStoreApp",
+        "iosLobApp",
+        "iosStoreApp",
+        "iosVppApp",
+        "macOSLobApp",
+        "managedAndroidStoreApp",
+        "managedIOSStoreApp",
+        "webApp",
+        "win32LobApp",
+        "winGetApp",
     )
 )
 
@@ -62,6 +81,29 @@ FURTHER_TYPES: tuple[ResourceType, ...] = (
         folder="CompliancePoliciesV2",
     ),
     ResourceType(
+        "deviceManagement/deviceComplianceScripts",
+        "microsoft.graph.deviceComplianceScript",
+        assign_key="deviceHealthScriptAssignments",
+        hidden_in_list=frozenset({"detectionScriptContent"}),
+        properties=frozenset(
+            {
+                "displayName",
+                "description",
+                "roleScopeTagIds",
+                "publisher",
+                "platform",
+                "runAsAccount",
+                "enforceSignatureCheck",
+                "runAs32Bit",
+                "detectionScriptContent",
+            }
+        ),
+        required=("displayName",),
+        defaults=_SCOPED | {"platform": "windows10AndLater"},
+        version=Version.TEXT,
+        folder="ComplianceScripts",
+    ),
+    ResourceType(
         "deviceManagement/reusablePolicySettings",
         "microsoft.graph.deviceManagementReusablePolicySetting",
         update_verb="PUT",
@@ -74,6 +116,15 @@ FURTHER_TYPES: tuple[ResourceType, ...] = (
         defaults={"description": None, "referencingConfigurationPolicyCount": 0},
         version=Version.NUMBER,
         folder="ReusableSettings",
+    ),
+    ResourceType(
+        "deviceAppManagement/mobileApps",
+        "microsoft.graph.mobileApp",
+        subtypes=APPS,
+        writable=False,  # contents are uploaded in many steps; nobody here adds an app
+        assign_key=None,
+        defaults={"description": None, "publisher": None, "publishingState": "published", "roleScopeTagIds": ["0"]},
+        folder="Applications",
     ),
     ResourceType(
         "deviceManagement/windowsAutopilotDeploymentProfiles",

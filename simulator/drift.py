@@ -14,6 +14,7 @@ _LEFT_ALONE = (
     "assignmentFilters",
     "roleScopeTags",
     "notificationMessageTemplates",
+    "deviceComplianceScripts",
     "reusablePolicySettings",  # others refer to these
     "deviceEnrollmentConfigurations",  # their priorities are one order
 )

@@ -25,7 +25,7 @@ def raw_state(tenant: Tenant) -> list[Json]:
 def normalised_state(tenant: Tenant) -> list[Json]:
     """As `raw_state`, without ids, times and versions, sorted: equal for tenants that are configured alike.
 
-    References by id (scope tags, filters) are replaced by the name of what they point to.
+    References by id (scope tags, filters, apps, compliance scripts) are replaced by the name of what they point to.
     """
     return sorted(identified_state(tenant).values(), key=_sort_key)
 
@@ -69,7 +69,9 @@ def _is_made_by_the_service(key: str) -> bool:
 def _normalised_entry(key: str, value: Any, names: dict[str, str]) -> Any:  # noqa: ANN401  any JSON value in, any out
     if key in ("roleScopeTagIds", "roleScopeTags") and isinstance(value, list):
         return sorted(names.get(tag, tag) for tag in value)
-    if key == "deviceAndAppManagementAssignmentFilterId" and value:
+    if key == "targetedMobileApps" and isinstance(value, list):
+        return sorted(names.get(app, app) for app in value)
+    if key in ("deviceAndAppManagementAssignmentFilterId", "deviceComplianceScriptId") and value:
         return names.get(value, value)
     inner = _normalised(value, names)
     return sorted(inner, key=_sort_key) if key in ("assignments", "apps") else inner

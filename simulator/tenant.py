@@ -13,6 +13,7 @@ from simulator.objects import StoredObject, with_assignment_ids
 from simulator.problems import not_found
 from simulator.resource import Ids, Json, ResourceType
 
+BUILT_IN_APPS = (("iosStoreApp", "Reader"), ("iosStoreApp", "Notes"), ("androidManagedStoreApp", "Reader"))
 _MASK = "****"
 _SECRET_OMA_TYPES = ("omaSettingString", "omaSettingStringXml", "omaSettingBase64")
 
@@ -184,6 +185,9 @@ class Tenant:
         tags = BY_COLLECTION["deviceManagement/roleScopeTags"]
         payload: dict[str, Any] = {"displayName": "Default", "description": None, "isBuiltIn": True}
         self.create(tags, tags.entity, payload, {}, object_id="0")
+        apps = BY_COLLECTION["deviceAppManagement/mobileApps"]
+        for entity, name in BUILT_IN_APPS:  # under ids that differ from tenant to tenant, as all apps do
+            self.create(apps, f"microsoft.graph.{entity}", {"displayName": name}, {})
 
 
 def _without_id(entry: Json, *more: str) -> Json:

@@ -20,6 +20,8 @@ from simulator.validation import (
 )
 
 _FILTERS = BY_COLLECTION["deviceManagement/assignmentFilters"]
+_APPS = BY_COLLECTION["deviceAppManagement/mobileApps"]
+_SCRIPTS = BY_COLLECTION["deviceManagement/deviceComplianceScripts"]
 _FIXED_ON_PUT = ("platforms", "technologies", "settingDefinitionId")
 
 
@@ -43,6 +45,7 @@ def create(write: Write) -> Reply:
     kind = write.kind
     accepted = accept_create(kind, write.json())
     _check_parts(accepted)
+    _check_references(write.tenant, accepted.payload)
     obj = write.tenant.create(kind, accepted.entity or kind.entity, accepted.payload, accepted.parts)
     body = {
         "@odata.context": f"{write.base}/beta/$metadata#{kind.collection}/$entity",
@@ -58,6 +61,7 @@ def update(write: Write, object_id: str, *, whole: bool) -> Reply:
     obj = _current(write, object_id)
     accepted = accept_update(kind, write.json(), obj.entity, whole=whole)
     _check_parts(accepted)
+    _check_references(write.tenant, accepted.payload)
     if obj.payload.get("isBuiltIn"):
         raise bad_request("A built-in object cannot be changed.")
     for name in _FIXED_ON_PUT if whole else ():
@@ -224,6 +228,20 @@ def _check_parts(accepted: Accepted) -> None:
         identifier = app.get("mobileAppIdentifier")
         if not isinstance(identifier, dict) or "@odata.type" not in identifier:
             raise bad_request("Every app must have a 'mobileAppIdentifier' with its '@odata.type'.")
+
+
+def _check_references(tenant: Tenant, payload: Json) -> None:
+    """Refuse ids of apps and of compliance scripts that the tenant does not have."""
+    apps = payload.get("targetedMobileApps") or []
+    known = {app.id for app in tenant.objects(_APPS)}
+    if not isinstance(apps, list) or not all(isinstance(app, str) for app in apps):
+        raise bad_request("The property 'targetedMobileApps' must be a list of ids.")
+    if any(app not in known for app in apps):
+        raise bad_request("The property 'targetedMobileApps' names an app that does not exist.")
+    script = payload.get("deviceCompliancePolicyScript") or {}
+    named = script.get("deviceComplianceScriptId") if isinstance(script, dict) else None
+    if named and all(one.id != named for one in tenant.objects(_SCRIPTS)):
+        raise bad_request("The property 'deviceComplianceScriptId' names a script that does not exist.")
 
 
 def _current(write: Write, object_id: str) -> StoredObject:

@@ -183,5 +183,5 @@ def _is_heir(entry: Entry, run: Run, killed: str | None, killed_at: float) -> bo
 
 
 def _is_policy(record: dict[str, Any]) -> bool:
-    """Groups are no policies; the scope tag "0" is in every tenant from the start."""
-    return not record["collection"].endswith("groups") and record["object"]["id"] != "0"
+    """Groups and apps are no policies; the scope tag "0" is in every tenant from the start."""
+    return not record["collection"].endswith(("groups", "mobileApps")) and record["object"]["id"] != "0"

@@ -122,6 +122,7 @@ ASSIGNMENTS = {
     "groupPolicyConfigurations": "GroupPolicyConfigurationAssignment",
     "compliancePolicies": "DeviceManagementConfigurationPolicyAssignment",
     "deviceEnrollmentConfigurations": "EnrollmentConfigurationAssignment",
+    "deviceComplianceScripts": "DeviceHealthScriptAssignment",
 }
 
 
@@ -219,6 +220,20 @@ async def reads_the_rest(client: Any) -> bool:  # noqa: ANN401  the library has 
     return policy.conditions.users.include_users == ["All"] and kinds == known
 
 
+async def configures_apps(client: Any) -> bool:  # noqa: ANN401  the library has no types here
+    """A configuration names apps by ids of the tenant; another id is refused."""
+    apps = (await client.device_app_management.mobile_apps.get()).value
+    kind, shown = model("IosMobileAppConfiguration"), [app for app in apps if type(app).__name__ == "IosStoreApp"]
+    collection = client.device_app_management.mobile_app_configurations
+    made = await collection.post(kind(display_name="Apps", targeted_mobile_apps=[shown[0].id]))
+    error_type = import_module("msgraph_beta.generated.models.o_data_errors.o_data_error").ODataError
+    try:
+        await collection.post(kind(display_name="None", targeted_mobile_apps=["11111111-2222-3333-4444-555555555555"]))
+    except error_type as error:
+        return bool(made.targeted_mobile_apps == [shown[0].id] and error.response_status_code == HTTPStatus.BAD_REQUEST)
+    return False
+
+
 async def reads_settings(client: Any) -> bool:  # noqa: ANN401  the library has no types here
     """A setting's value survives the way there and back as a typed object."""
     family = FAMILIES[1]
@@ -247,6 +262,7 @@ async def run(facts: dict[str, str]) -> int:
     await checks.run("groupPolicyConfigurations values", updates_definition_values(client))
     await checks.run("compliancePolicies actions", sets_scheduled_actions(client))
     await checks.run("conditional access and intents", reads_the_rest(client))
+    await checks.run("mobileAppConfigurations apps", configures_apps(client))
     await checks.run("iosManagedAppProtections assigns", assigns_ios(client))
     await checks.run("configurationPolicies settings", reads_settings(client))
     version = import_module("importlib.metadata").version("msgraph-beta-sdk")

@@ -86,6 +86,16 @@ def linux_policy(name: str) -> Any:  # noqa: ANN401  a model of the library
     return policy
 
 
+def compliance_script(name: str) -> Any:  # noqa: ANN401  a model of the library
+    """A script that detects for compliance policies."""
+    return model("DeviceComplianceScript")(
+        display_name=name,
+        publisher="made by the library",
+        detection_script_content=b"exit 0",
+        run_as_account=model("RunAsAccountType").System,
+    )
+
+
 def reusable_setting(name: str) -> Any:  # noqa: ANN401  a model of the library
     """A reusable setting."""
     instance = catalog_policy(name).settings[0].setting_instance
@@ -142,6 +152,13 @@ FAMILIES = (
         "device_management_compliance_policy",
         linux_policy,
         "name",
+    ),
+    Family(
+        "deviceComplianceScripts",
+        ("device_management", "device_compliance_scripts"),
+        "device_compliance_script",
+        compliance_script,
+        assign="device_health_script_assignments",
     ),
     Family(
         "reusablePolicySettings",

@@ -117,3 +117,45 @@ async def test_a_tenant_may_lack_the_permission_for_a_collection(service: Servic
     assert (await call("GET", f"{ACCESS}/x")).status == 403
     assert (await call("GET", ADMX)).status == 200
     assert (await call("GET", ACCESS, tenant=1)).status == 200
+
+
+APPS, CONFIGURATIONS = "deviceAppManagement/mobileApps", "deviceAppManagement/mobileAppConfigurations"
+SCRIPTS, COMPLIANCE = "deviceManagement/deviceComplianceScripts", "deviceManagement/deviceCompliancePolicies"
+
+
+async def test_every_tenant_has_the_same_apps_under_ids_of_its_own(call: Call) -> None:
+    first, second = [(await call("GET", APPS, tenant=number)).body["value"] for number in (0, 1)]
+    assert [(app["@odata.type"], app["displayName"]) for app in first] == [
+        (app["@odata.type"], app["displayName"]) for app in second
+    ]
+    assert len({app["id"] for app in [*first, *second]}) == len(first) + len(second)
+    assert (await call("POST", APPS, {"@odata.type": first[0]["@odata.type"], "displayName": "x"})).status == 403
+
+
+async def test_a_configuration_names_apps_of_its_own_tenant_only(call: Call) -> None:
+    ours, theirs = [(await call("GET", APPS, tenant=number)).body["value"][0]["id"] for number in (0, 1)]
+    body = {"@odata.type": "#microsoft.graph.iosMobileAppConfiguration", "displayName": "x"}
+    made = await call("POST", CONFIGURATIONS, {**body, "targetedMobileApps": [ours]})
+    assert made.status == 201
+    assert (await call("POST", CONFIGURATIONS, {**body, "targetedMobileApps": [ours, theirs]})).status == 400
+    path = f"{CONFIGURATIONS}/{made.body['id']}"
+    assert (await call("PATCH", path, {**body, "targetedMobileApps": [theirs]})).status == 400
+    assert (await call("PATCH", path, {**body, "targetedMobileApps": {"appName": "x"}})).status == 400
+    assert (await call("GET", path)).body["targetedMobileApps"] == [ours]
+
+
+async def test_a_compliance_policy_names_a_script_that_is_there_and_a_listing_omits_its_content(call: Call) -> None:
+    made = await call("POST", SCRIPTS, {"displayName": "x", "detectionScriptContent": "ZXhpdCAw"})
+    assert made.status == 201
+    assert [one["detectionScriptContent"] for one in (await call("GET", SCRIPTS)).body["value"]] == [None]
+    assert (await call("GET", f"{SCRIPTS}/{made.body['id']}")).body["detectionScriptContent"] == "ZXhpdCAw"
+    actions = [{"scheduledActionConfigurations": [{"actionType": "block"}]}]
+    body = {
+        "@odata.type": "#microsoft.graph.windows10CompliancePolicy",
+        "displayName": "x",
+        "scheduledActionsForRule": actions,
+    }
+    named = {"deviceComplianceScriptId": made.body["id"], "rulesContent": "e30="}
+    assert (await call("POST", COMPLIANCE, {**body, "deviceCompliancePolicyScript": named})).status == 201
+    wrong = {**named, "deviceComplianceScriptId": GUID + "1"}
+    assert (await call("POST", COMPLIANCE, {**body, "deviceCompliancePolicyScript": wrong})).status == 400
