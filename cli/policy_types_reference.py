@@ -4,9 +4,10 @@ A test keeps both together.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from shared.connectors.policy_types import PolicyType, RestoreMode, all_types
+from shared.connectors.normalise import COMMON_REFERENCES
+from shared.connectors.policy_types import REFERRED_ONLY, PolicyType, Refers, RestoreMode, all_types
 
 
 def page() -> str:
@@ -23,14 +24,43 @@ def _page() -> Iterator[str]:
     yield "In the order of a restore. What is preview-only is backed up, compared and shown, and never written. Any"
     yield "other object is refused with `policy.type_unknown`. How to [add one](../how-to/add-a-policy-type.md)."
     yield ""
-    yield "| key | name | collection | restore | risk | assigned | identity beside the id |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    yield "| key | name | collection | restore | risk | assigned | identity beside the id | refers to |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     for one in all_types():
         mode = "preview only" if one.restore_mode is RestoreMode.PREVIEW_ONLY else f"written, {one.phase}"
         assigned = "yes" if one.assigning else "no"
-        yield (
-            f"| `{one.key}` | {one.label} | `{one.collection}` | {mode} | {one.risk} | {assigned} | {_identity(one)} |"
+        cells = (
+            f"`{one.key}`",
+            one.label,
+            f"`{one.collection}`",
+            mode,
+            one.risk,
+            assigned,
+            _identity(one),
+            _named(one),
         )
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+    yield "## What they refer to"
+    yield ""
+    yield f"Any type may refer to {_listed(COMMON_REFERENCES)}; assignments refer to groups and `assignmentFilter`."
+    yield "These ids differ from tenant to tenant: a restore puts the tenant's own in their place, or does not write."
+    yield ""
+    yield "What follows is referred to and is no policy type: it is never captured and never restored, and is found by"
+    yield "its id or by what identifies it beside the id."
+    yield ""
+    yield "| key | name | collection | identity beside the id |"
+    yield "| --- | --- | --- | --- |"
+    for one in REFERRED_ONLY.values():
+        yield f"| `{one.key}` | {one.label} | `{one.collection}` | {_identity(one)} |"
+
+
+def _named(one: PolicyType) -> str:
+    return _listed(one.references)
+
+
+def _listed(references: Iterable[Refers]) -> str:
+    return ", ".join(dict.fromkeys(f"`{declared.to}`" for declared in references))
 
 
 def _identity(one: PolicyType) -> str:

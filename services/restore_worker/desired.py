@@ -4,17 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.restore_worker.live import Live
-from services.restore_worker.material import Content, Material, Reference
+from services.restore_worker.material import Content, Material
 from services.restore_worker.references import (
     assignment_references,
     mapped_assignments,
-    mapped_payload,
-    payload_references,
     reach_no_further,
 )
 from services.restore_worker.resolving import Resolver, certain_ids, rows_of
 from shared.connectors.normalise import fingerprint, normalised, normalised_assignments
 from shared.connectors.port import CallTag, Json
+from shared.connectors.references import Reference, mapped_payload, payload_references
 from shared.persistence.restores import NamedObject
 
 NO_ASSIGNMENTS = fingerprint([])
@@ -54,8 +53,12 @@ class Source:
 
     @property
     def references(self) -> frozenset[Reference]:
-        """The foundations and groups that payload and assignments refer to."""
-        return payload_references(self.content.payload) | assignment_references(self.assignments or ())
+        """The foundations, apps and groups that payload and assignments refer to."""
+        return self._of_payload | assignment_references(self.assignments or ())
+
+    @property
+    def _of_payload(self) -> frozenset[Reference]:
+        return payload_references(self.material.backup.policy_type, self.content.payload)
 
     async def desired(self, foundations: Mapping[Reference, str | None], live: Live, tag: CallTag) -> Desired:
         """Map what the content refers to, as far as it is certain: see `Resolver`.
@@ -66,8 +69,10 @@ class Source:
         resolver = Resolver(self.material, self.content, foundations, self.known, live, tag)
         resolved = await resolver.resolve(self.references)
         ids = certain_ids(resolved)
-        payload = mapped_payload(self.content.payload, ids)
-        form = normalised(self.material.backup.policy_type, payload)
+        kind = self.material.backup.policy_type
+        payload = mapped_payload(kind, self.content.payload, ids)
+        form = normalised(kind, payload)
+        unmapped = self._of_payload - ids.keys()
         mapped = None if captured is None else mapped_assignments(captured, ids)
         planned = None if mapped is None else normalised_assignments(mapped)
         if planned is not None and not reach_no_further(planned, captured or (), ids):
@@ -76,7 +81,7 @@ class Source:
             payload=payload,
             normal_form=form,
             fingerprint=fingerprint(form),
-            unmapped=len(payload_references(self.content.payload) - ids.keys()),
+            unmapped=len(unmapped),
             captured=captured,
             assignments=planned,
             references=rows_of(resolved),

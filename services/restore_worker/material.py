@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any
 from uuid import UUID
 
 from services.restore_worker.phases import FOUNDATIONS
 from services.restore_worker.ports import RestoreUnitOfWork
 from shared.connectors.normalise import natural_key
 from shared.connectors.port import Json
+from shared.connectors.references import Reference
 from shared.domain.backups import CaptureWarning, Quality
 from shared.domain.errors import PermanentError, SafeCode
 from shared.domain.items import Outcome
@@ -16,8 +17,6 @@ from shared.domain.plans import PlanAction
 from shared.persistence.restores import FoundationRow, NamedObject
 from shared.persistence.snapshots import Snapshot
 from shared.ports import BackupItem, Item, RunRecord
-
-Reference: TypeAlias = tuple[str, str]  # policy type of a foundation, its id
 
 _INCOMPLETE = frozenset({CaptureWarning.SETTINGS_MISSING, CaptureWarning.SETTINGS_INCOMPLETE})
 APPLIED = frozenset({Outcome.APPLIED_CREATED, Outcome.APPLIED_UPDATED, Outcome.UNCHANGED})  # the object is there

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 
+from shared.connectors.normalise import COMMON_REFERENCES
 from shared.connectors.policy_types import all_types
 from shared.domain.plans import Phase
 
 SCOPE_TAG = "roleScopeTag"
 ASSIGNMENT_FILTER = "assignmentFilter"
-MESSAGE_TEMPLATE = "notificationMessageTemplate"
-REUSABLE_SETTING = "reusablePolicySetting"
-FOUNDATIONS = (SCOPE_TAG, ASSIGNMENT_FILTER, MESSAGE_TEMPLATE, REUSABLE_SETTING)  # what is referred to by id
+FOUNDATIONS = tuple(one.key for one in all_types() if one.phase is Phase.FOUNDATION)  # what is referred to by id
 
-_SCOPE_TAGS, _FOUNDATIONS, POLICIES = range(3)  # foundations carry scope tags, policies refer to both
+_OF_ALL = frozenset(one.to for one in COMMON_REFERENCES)  # scope tags: foundations carry them, too
+_FIRST, _SECOND, POLICIES = range(3)
 
 
 def phases() -> Mapping[str, int]:
@@ -20,6 +20,6 @@ def phases() -> Mapping[str, int]:
 
 
 def _phase(key: str, phase: Phase) -> int:
-    if key == SCOPE_TAG:
-        return _SCOPE_TAGS
-    return _FOUNDATIONS if phase is Phase.FOUNDATION else POLICIES
+    if key in _OF_ALL:
+        return _FIRST
+    return _SECOND if phase is Phase.FOUNDATION else POLICIES

@@ -1,50 +1,26 @@
-"""Ids that a payload or an assignment refers to, mapped to the tenant's own. Nothing is guessed, nothing broadened."""
+"""Ids that assignments refer to, mapped to the tenant's own. Nothing is guessed, nothing broadened.
+
+What payloads refer to is declared with their types: see `shared.connectors.references`.
+"""
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 
-from services.restore_worker.material import Reference
-from services.restore_worker.phases import ASSIGNMENT_FILTER, MESSAGE_TEMPLATE, REUSABLE_SETTING, SCOPE_TAG
+from services.restore_worker.phases import ASSIGNMENT_FILTER
 from shared.connectors.normalise import NO_ID
-from shared.connectors.paths import change, values_at
 from shared.connectors.port import Json
+from shared.connectors.references import Reference
 from shared.domain.targets import FILTER_ID, GROUP_ID, group_ids, is_within, targets_of, translated
 
 GROUP = "group"  # as the type of a reference; groups are no policies and are never restored
-
-_PATHS = (
-    ("roleScopeTagIds", SCOPE_TAG),
-    ("roleScopeTags", SCOPE_TAG),
-    ("**.notificationTemplateId", MESSAGE_TEMPLATE),
-)
-# A value of a settings catalog policy that is the id of a reusable setting, at any depth.
-_SETTING_REFERENCE = "#microsoft.graph.deviceManagementConfigurationReferenceSettingValue"
-# The same in every tenant: the built-in scope tag, and the id that means "none".
-_EVERYWHERE = frozenset({(SCOPE_TAG, "0"), (MESSAGE_TEMPLATE, NO_ID), (ASSIGNMENT_FILTER, NO_ID)})
-
-
-def payload_references(payload: Json) -> frozenset[Reference]:
-    """Return the foundations that a payload refers to, without those that are the same everywhere."""
-    return frozenset(_in_payload(payload)) - _EVERYWHERE
 
 
 def assignment_references(assignments: Iterable[Json]) -> frozenset[Reference]:
     """Return the groups and the assignment filters that the assignments refer to."""
     entries = list(assignments)
     named = (_target(one).get(FILTER_ID) for one in entries)
-    filters = {(ASSIGNMENT_FILTER, one) for one in named if isinstance(one, str) and one}
-    return (frozenset(filters) - _EVERYWHERE) | {(GROUP, group) for group in group_ids(entries)}
-
-
-def mapped_payload(payload: Json, ids: Mapping[Reference, str]) -> Json:
-    """Return a copy that refers to the tenant's own ids; a reference without one stays as it is."""
-    mapped = copy.deepcopy(payload)
-    for path, policy_type in _PATHS:
-        change(mapped, path, partial(_mapped, policy_type, ids))
-    for holder in _setting_references(mapped):
-        holder["value"] = _mapped(REUSABLE_SETTING, ids, holder.get("value"))
-    return mapped
+    filters = {(ASSIGNMENT_FILTER, one) for one in named if isinstance(one, str) and one not in ("", NO_ID)}
+    return frozenset(filters) | {(GROUP, group) for group in group_ids(entries)}
 
 
 def mapped_assignments(assignments: Sequence[Json], ids: Mapping[Reference, str]) -> list[Json] | None:
@@ -81,31 +57,3 @@ def _ids_of(policy_type: str, ids: Mapping[Reference, str]) -> dict[str, str]:
 def _target(assignment: Json) -> Json:
     target = assignment.get("target")
     return target if isinstance(target, dict) else {}
-
-
-def _in_payload(payload: Json) -> Iterator[Reference]:
-    for path, policy_type in _PATHS:
-        for value in values_at(payload, path):
-            for one in value if isinstance(value, list) else [value]:
-                if isinstance(one, str) and one:
-                    yield policy_type, one
-    for holder in _setting_references(payload):
-        if isinstance(holder.get("value"), str):
-            yield REUSABLE_SETTING, holder["value"]
-
-
-def _setting_references(value: object) -> Iterator[Json]:
-    if isinstance(value, dict):
-        if value.get("@odata.type") == _SETTING_REFERENCE:
-            yield value
-        for inner in value.values():
-            yield from _setting_references(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _setting_references(inner)
-
-
-def _mapped(policy_type: str, ids: Mapping[Reference, str], value: object) -> object:
-    if isinstance(value, list):
-        return [_mapped(policy_type, ids, one) for one in value]
-    return ids.get((policy_type, value), value) if isinstance(value, str) else value

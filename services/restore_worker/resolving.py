@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from services.restore_worker.live import Live, has_lasting_id
-from services.restore_worker.material import Content, Material, Reference, placeholder
+from services.restore_worker.material import Content, Material, placeholder
 from services.restore_worker.phases import ASSIGNMENT_FILTER
 from services.restore_worker.references import GROUP
 from shared.connectors.port import CallTag, Json
+from shared.connectors.references import Reference
 from shared.domain.plans import Confidence
 from shared.persistence.restores import NamedObject
 

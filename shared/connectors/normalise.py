@@ -18,7 +18,7 @@ import rfc8785
 
 from shared.connectors.links import as_addresses
 from shared.connectors.paths import change, holders, remove, values_at
-from shared.connectors.policy_types.model import PolicyType, UnorderedSet, bare_type
+from shared.connectors.policy_types.model import PolicyType, Refers, UnorderedSet, bare_type
 from shared.connectors.policy_types.registry import declaration
 from shared.connectors.port import Json
 from shared.domain.errors import PermanentError, SafeCode
@@ -45,6 +45,9 @@ COMMON_SERVER_KEYS = (
 SECRET_KEYS = ("**.secretReferenceValueId", "**.isEncrypted")
 COMMON_DEFAULTS = {"description": "", "roleScopeTagIds": ["0"]}
 COMMON_SETS = (UnorderedSet("roleScopeTagIds"), UnorderedSet("roleScopeTags"))
+COMMON_REFERENCES = tuple(
+    Refers(path, to="roleScopeTag", everywhere=("0",)) for path in ("roleScopeTagIds", "roleScopeTags")
+)
 SECRET_SETTING = "#microsoft.graph.deviceManagementConfigurationSecretSettingValue"  # noqa: S105  a type's name
 ASSIGNMENT_KEYS = ("target", "intent", "runRemediationScript", "runSchedule", "settings")
 NO_ID = "00000000-0000-0000-0000-000000000000"

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from shared.connectors import normalise
-from shared.connectors.policy_types import PolicyType, all_types
+from shared.connectors.policy_types import REFERRED_ONLY, PolicyType, all_types
 
 PLANNER_VERSION = 1
 
@@ -22,7 +22,7 @@ _WORDS_ONLY = frozenset({"label", "folders"})  # for people and for imports: the
 @cache
 def planner_version() -> str:
     """Return the version of this process: the number, and a digest of declarations and rules of the normal form."""
-    return version_of(all_types())
+    return version_of((*all_types(), *REFERRED_ONLY.values()))
 
 
 def version_of(types: Iterable[PolicyType], number: int = PLANNER_VERSION) -> str:
@@ -32,6 +32,7 @@ def version_of(types: Iterable[PolicyType], number: int = PLANNER_VERSION) -> st
         normalise.SECRET_KEYS,
         normalise.COMMON_DEFAULTS,
         normalise.COMMON_SETS,
+        normalise.COMMON_REFERENCES,
         normalise.SECRET_SETTING,
         normalise.ASSIGNMENT_KEYS,
         normalise.TARGET_DEFAULTS,

@@ -74,7 +74,7 @@ class TenantReader(Protocol):
     """
 
     def list_refs(self, policy_type: str, tag: CallTag) -> AsyncIterator[PolicyRef]:
-        """Yield every object of the type, paged to the end."""
+        """Yield every object of the type, paged to the end. Types that are only referred to can be listed, too."""
         ...
 
     async def read(self, policy_type: str, remote_id: str, tag: CallTag) -> RemotePolicy:

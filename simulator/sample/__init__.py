@@ -11,7 +11,7 @@ from simulator.objects import StoredObject
 from simulator.tenant import Tenant
 
 _FOLDER = Path(__file__).parent
-_FOUNDATIONS_FIRST = ("ScopeTags", "AssignmentFilters", "Groups")
+_FOUNDATIONS_FIRST = ("ScopeTags", "AssignmentFilters", "ComplianceScripts", "Groups")
 
 
 def exported() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -7,7 +7,7 @@ from shared.connectors.graph import groups
 from shared.connectors.graph.answers import Subject, bad_answer
 from shared.connectors.graph.calls import ReadCalls
 from shared.connectors.normalise import display_name, is_plain_id, natural_key
-from shared.connectors.policy_types import PolicyType
+from shared.connectors.policy_types import PolicyType, listed_type
 from shared.connectors.policy_types import policy_type as declared
 from shared.connectors.policy_types.model import SubCollection
 from shared.connectors.port import CallTag, Json, PolicyRef, RemotePolicy
@@ -25,7 +25,7 @@ class GraphReader:
 
     async def list_refs(self, policy_type: str, tag: CallTag) -> AsyncIterator[PolicyRef]:
         """Yield every object of the type, paged to the end."""
-        one = declared(policy_type)
+        one = listed_type(policy_type)
         async for entry in self._calls.pages(one.listed_at, tag, Subject.COLLECTION):
             if one.covers(entry):
                 yield ref_of(one, entry)

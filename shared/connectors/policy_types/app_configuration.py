@@ -3,6 +3,7 @@
 from shared.connectors.policy_types.model import (
     Assigning,
     PolicyType,
+    Refers,
     RestoreMode,
     Risk,
     SubCall,
@@ -40,6 +41,7 @@ MOBILE_APP_CONFIGURATION = PolicyType(
     assigning=Assigning(wrapper="#microsoft.graph.managedDeviceMobileAppConfigurationAssignment"),
     server_keys=("deviceStatuses", "deviceStatusSummary", "userStatuses", "userStatusSummary"),
     sets=(UnorderedSet("targetedMobileApps"), UnorderedSet("settings", by=("appConfigKey",))),
+    references=(Refers("targetedMobileApps", to="mobileApp"),),
     restore_mode=RestoreMode.PREVIEW_ONLY,  # it names apps by ids that another tenant does not know
     risk=Risk.HIGH,
 )

@@ -1,7 +1,7 @@
 """Compliance policies of the platforms that keep them as settings, such as Linux."""
 
-from shared.connectors.policy_types.configuration_policies import SETTINGS_CATALOG
-from shared.connectors.policy_types.device_compliance_policy import DEVICE_COMPLIANCE_POLICY
+from shared.connectors.policy_types.configuration_policies import REUSABLE_SETTINGS, SETTINGS_CATALOG
+from shared.connectors.policy_types.device_compliance_policy import DEVICE_COMPLIANCE_POLICY, MESSAGE_TEMPLATES
 from shared.connectors.policy_types.model import Assigning, PolicyType, Risk, SubCall, SubCollection
 
 _ACTIONS = "scheduledActionsForRule"
@@ -30,5 +30,6 @@ COMPLIANCE_POLICY = PolicyType(
         "deviceManagementComplianceActionItem",
         "deviceManagementComplianceScheduledActionForRule",
     ),
+    references=(REUSABLE_SETTINGS, MESSAGE_TEMPLATES),
     risk=Risk.HIGH,  # conditional access may lock out a device that is no longer compliant
 )

@@ -5,6 +5,7 @@ from dataclasses import replace
 from shared.connectors.policy_types.model import (
     Assigning,
     PolicyType,
+    Refers,
     RestoreMode,
     Risk,
     SubCollection,
@@ -15,6 +16,11 @@ from shared.connectors.policy_types.model import (
 _FAMILY = "templateReference.templateFamily"
 _ENDPOINT_SECURITY = ("endpointSecurity",)
 _BASELINE = ("baseline",)
+REUSABLE_SETTINGS = Refers(
+    "**.value",
+    to="reusablePolicySetting",
+    inside="#microsoft.graph.deviceManagementConfigurationReferenceSettingValue",
+)
 
 SETTINGS_CATALOG = PolicyType(
     key="settingsCatalogPolicy",
@@ -51,6 +57,7 @@ SETTINGS_CATALOG = PolicyType(
         "deviceManagementConfigurationSettingInstanceTemplateReference",
         "deviceManagementConfigurationSettingValueTemplateReference",
     ),
+    references=(REUSABLE_SETTINGS,),
     risk=Risk.MEDIUM,
     has_etags=True,
 )

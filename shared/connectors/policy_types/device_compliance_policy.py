@@ -1,9 +1,12 @@
 """Compliance policies of the platforms that keep them in the classic collection."""
 
-from shared.connectors.policy_types.model import Assigning, PolicyType, Risk, SubCall, UnorderedSet
+from shared.connectors.policy_types.model import Assigning, PolicyType, Refers, Risk, SubCall, UnorderedSet
 
 _ACTIONS = "scheduledActionsForRule[].scheduledActionConfigurations"
 _NO_TEMPLATE = "00000000-0000-0000-0000-000000000000"
+MESSAGE_TEMPLATES = Refers(
+    f"{_ACTIONS}[].notificationTemplateId", to="notificationMessageTemplate", everywhere=(_NO_TEMPLATE,)
+)
 
 DEVICE_COMPLIANCE_POLICY = PolicyType(
     key="deviceCompliancePolicy",
@@ -46,6 +49,14 @@ DEVICE_COMPLIANCE_POLICY = PolicyType(
         UnorderedSet(_ACTIONS, by=("actionType", "gracePeriodHours")),
         UnorderedSet("scheduledActionsForRule"),
     ),
-    declared_types=("deviceComplianceActionItem", "deviceComplianceScheduledActionForRule"),
+    declared_types=(
+        "deviceComplianceActionItem",
+        "deviceCompliancePolicyScript",
+        "deviceComplianceScheduledActionForRule",
+    ),
+    references=(
+        MESSAGE_TEMPLATES,
+        Refers("deviceCompliancePolicyScript.deviceComplianceScriptId", to="deviceComplianceScript"),
+    ),
     risk=Risk.HIGH,  # conditional access may lock out a device that is no longer compliant
 )

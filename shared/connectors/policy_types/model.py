@@ -133,6 +133,20 @@ class DerivedWhen:
     values: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Refers:
+    """Where payloads name other objects by their ids: a text, or a list of texts, at `path`.
+
+    `to` is the key of the type referred to; the ids in `everywhere` mean the same in every tenant and are never mapped.
+    With `inside` only such objects count that say this `@odata.type`.
+    """
+
+    path: str
+    to: str
+    everywhere: tuple[str, ...] = ()
+    inside: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PolicyType:
     """All that reading, comparing and writing one kind of object needs. Paths are relative to the API version."""
@@ -161,6 +175,8 @@ class PolicyType:
     flags: tuple[str, ...] = ()  # texts that are sets of words joined by commas
     derived: tuple[DerivedWhen, ...] = ()
     declared_types: tuple[str, ...] = ()  # nested "@odata.type" values that only repeat the declaration
+    references: tuple[Refers, ...] = ()  # beside the common ones; whom assignments name is no part of them
+    referred_only: bool = False  # policies name its objects; they are listed, and neither captured nor restored
     phase: Phase = Phase.POLICY
     restore_mode: RestoreMode = RestoreMode.ENABLED
     risk: Risk = Risk.MEDIUM

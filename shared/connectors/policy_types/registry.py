@@ -31,7 +31,9 @@ def collect(declared: Sequence[PolicyType]) -> Mapping[str, PolicyType]:
     return MappingProxyType(found)
 
 
-POLICY_TYPES: Mapping[str, PolicyType] = collect(list(dict.fromkeys(_declared())))  # one may build on another's
+_ALL = list(dict.fromkeys(_declared()))  # one may build on another's
+POLICY_TYPES: Mapping[str, PolicyType] = collect([one for one in _ALL if not one.referred_only])
+REFERRED_ONLY: Mapping[str, PolicyType] = collect([one for one in _ALL if one.referred_only])
 
 
 def policy_type(key: str) -> PolicyType:
@@ -42,13 +44,21 @@ def policy_type(key: str) -> PolicyType:
         raise PermanentError(SafeCode.POLICY_TYPE_UNKNOWN, policy_type=key) from None
 
 
+def listed_type(key: str) -> PolicyType:
+    """Return the declaration of what can be listed: a policy type, or a type that policies only refer to.
+
+    Raises `PermanentError(POLICY_TYPE_UNKNOWN)` like `policy_type`.
+    """
+    return REFERRED_ONLY[key] if key in REFERRED_ONLY else policy_type(key)
+
+
 def declaration(one: PolicyType | str) -> PolicyType:
     """Accept a declaration or its key."""
     return one if isinstance(one, PolicyType) else policy_type(one)
 
 
 def all_types() -> tuple[PolicyType, ...]:
-    """Return every type in restore order: foundations first, then by key."""
+    """Return every type in restore order: foundations first, then by key. What is only referred to is none."""
     return tuple(POLICY_TYPES.values())
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cli.policy_types_reference import page
-from shared.connectors.policy_types import POLICY_TYPES, RestoreMode, all_types, policy_type, recognise
+from shared.connectors.policy_types import POLICY_TYPES, RestoreMode, all_types, listed_type, policy_type, recognise
 from shared.connectors.policy_types.registry import collect
 from shared.domain.errors import PermanentError, SafeCode
 from shared.domain.plans import Phase
@@ -30,6 +30,7 @@ def test_foundations_come_before_what_refers_to_them() -> None:
     assert phases == sorted(phases, key=lambda phase: phase.order)
     assert {one.key for one in all_types() if one.phase is Phase.FOUNDATION} == {
         "assignmentFilter",
+        "deviceComplianceScript",
         "notificationMessageTemplate",
         "reusablePolicySetting",
         "roleScopeTag",
@@ -69,8 +70,13 @@ def test_a_security_baseline_is_never_written() -> None:
     assert not policy_type("securityBaselinePolicy").may_write
 
 
-def test_what_names_apps_by_ids_of_its_own_tenant_is_never_written() -> None:
-    assert not policy_type("mobileAppConfiguration").may_write
+def test_what_is_only_referred_to_is_listed_and_is_no_policy() -> None:
+    app = listed_type("mobileApp")
+    assert not app.may_write
+    assert app not in all_types()
+    with pytest.raises(PermanentError):
+        policy_type("mobileApp")
+    assert recognise({"@odata.type": "#microsoft.graph.iosStoreApp", "displayName": "x"}, ("Applications",)) is None
 
 
 @pytest.mark.parametrize(

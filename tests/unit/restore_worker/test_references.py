@@ -9,12 +9,9 @@ from services.restore_worker.references import (
     GROUP,
     assignment_references,
     mapped_assignments,
-    mapped_payload,
-    payload_references,
 )
 
 FILTER = "assignmentFilter"
-TAG = "roleScopeTag"
 KINDS = (
     "groupAssignmentTarget",
     "exclusionGroupAssignmentTarget",
@@ -67,28 +64,3 @@ def test_the_filter_that_means_none_needs_no_counterpart() -> None:
     none = to("allDevicesAssignmentTarget", "00000000-0000-0000-0000-000000000000")
     assert assignment_references([none]) == frozenset()
     assert mapped_assignments([none], {}) == [none]
-
-
-def test_scope_tags_and_templates_are_found_wherever_they_stand() -> None:
-    actions = [{"notificationTemplateId": "t"}]
-    payload = {"roleScopeTagIds": ["0", "5"], "scheduledActionsForRule": [{"scheduledActionConfigurations": actions}]}
-    assert payload_references(payload) == {(TAG, "5"), ("notificationMessageTemplate", "t")}
-
-
-def test_a_reusable_setting_is_found_and_mapped_wherever_a_policy_s_setting_names_it() -> None:
-    named = {"@odata.type": "#microsoft.graph.deviceManagementConfigurationReferenceSettingValue", "value": "theirs"}
-    other = {"@odata.type": "#microsoft.graph.deviceManagementConfigurationStringSettingValue", "value": "theirs"}
-    inner = {"simpleSettingValue": named, "simpleSettingCollectionValue": [other, named]}
-    payload = {"settings": [{"settingInstance": {"groupSettingCollectionValue": [{"children": [inner]}]}}]}
-
-    assert payload_references(payload) == {("reusablePolicySetting", "theirs")}
-    mapped = mapped_payload(payload, {("reusablePolicySetting", "theirs"): "ours"})
-    found = mapped["settings"][0]["settingInstance"]["groupSettingCollectionValue"][0]["children"][0]
-    assert found["simpleSettingValue"]["value"] == "ours"
-    assert [one["value"] for one in found["simpleSettingCollectionValue"]] == ["theirs", "ours"]
-
-
-def test_mapping_leaves_the_backup_as_it_is() -> None:
-    payload = {"roleScopeTagIds": ["0", "5"], "other": ["5"]}
-    assert mapped_payload(payload, {(TAG, "5"): "9"}) == {"roleScopeTagIds": ["0", "9"], "other": ["5"]}
-    assert payload["roleScopeTagIds"] == ["0", "5"]
