@@ -119,7 +119,7 @@ class Reference(Answer):
 
 
 class MappedId(Answer):
-    """An id of a backup and what an execution made of it. `policy_type` is `group` for a group."""
+    """An id of a backup and what an execution made of it. `policy_type` is `group` or `mobileApp`, too."""
 
     policy_type: str
     source_id: str

@@ -165,7 +165,7 @@ class ItemFilter:
 
 @dataclass(frozen=True, slots=True)
 class MappedId:
-    """An id of the backup and what it is in the tenant. `policy_type` is `group` for a group."""
+    """An id of the backup and what it is in the tenant. `policy_type` is `group` or `mobileApp`, too."""
 
     policy_type: str
     source_id: str

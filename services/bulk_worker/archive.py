@@ -13,6 +13,7 @@ from shared.connectors.policy_types import POLICY_TYPES
 from shared.domain.archive_writer import ArchiveWriter, Source, Subject
 from shared.domain.archives import archive_paths
 from shared.domain.errors import PermanentError, SafeCode
+from shared.domain.referred import referred_of
 from shared.engine.work import Slice
 from shared.persistence.archives import CHUNK_BYTES, ArchiveEntry
 from shared.persistence.snapshots import Snapshot
@@ -58,6 +59,7 @@ def _add_all(
         subject = Subject(entry.policy_type, entry.remote_id, entry.display_name, entry.snapshot_sha256)
         writer.add(path, subject, exported(document, assignments_known=entry.assignments_known))
         writer.name_groups(document.get("groups") or {})
+        writer.name_referred(referred_of(document.get("referred")))
 
 
 async def _store(uow: BulkUnitOfWork, slice_: Slice, file: IO[bytes]) -> None:

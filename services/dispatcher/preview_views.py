@@ -75,7 +75,7 @@ class ReferenceView(BaseModel):
         }
     )
 
-    type: str = Field(description="`group`, or a policy type")
+    type: str = Field(description="`group`, `mobileApp`, or a policy type")
     source_id: str = Field(alias="from", description="the id in the backup")
     to: str | None = Field(default=None, description="the id in the tenant")
     name: str | None = None
@@ -236,7 +236,7 @@ class MappedIdView(BaseModel):
         }
     )
 
-    policy_type: str = Field(description="`group` for a group")
+    policy_type: str = Field(description="`group` for a group, `mobileApp` for an app")
     source_id: str
     target_id: str
     decision: MapDecision

@@ -12,6 +12,7 @@ from services.restore_worker.references import (
 )
 from services.restore_worker.resolving import Resolver, certain_ids, rows_of
 from shared.connectors.normalise import fingerprint, normalised, normalised_assignments
+from shared.connectors.policy_types import REFERRED_ONLY
 from shared.connectors.port import CallTag, Json
 from shared.connectors.references import Reference, mapped_payload, payload_references
 from shared.persistence.restores import NamedObject
@@ -30,6 +31,7 @@ class Desired:
     captured: list[Json] | None  # the backup's own assignments, normalised
     assignments: list[Json] | None  # with every reference mapped
     references: Sequence[Json] = ()  # what each reference means in the tenant, as it is kept with the plan
+    unmapped_apps: int = 0  # of the unmapped, those that no restore can make
 
     @property
     def assignments_fingerprint(self) -> str | None:
@@ -85,4 +87,5 @@ class Source:
             captured=captured,
             assignments=planned,
             references=rows_of(resolved),
+            unmapped_apps=sum(one in REFERRED_ONLY for one, _ in unmapped),
         )

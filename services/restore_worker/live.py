@@ -15,9 +15,10 @@ import structlog
 from services.restore_worker.material import Material
 from services.restore_worker.phases import SCOPE_TAG
 from shared.connectors.normalise import fingerprint, normalised, normalised_assignments
+from shared.connectors.policy_types import REFERRED_ONLY
 from shared.connectors.policy_types import policy_type as declared
 from shared.connectors.port import CallTag, Json, PolicyRef, RemotePolicy, TenantReader
-from shared.domain.errors import NotFoundError, PermanentError
+from shared.domain.errors import NotFoundError, PermanentError, RunFatalError, SafeCode
 
 MAX_CHOICES = 10  # objects that are shown to a person who has to choose one
 
@@ -123,8 +124,18 @@ class Live:
         return [_choice(one) for one in seen]
 
     async def listing(self, policy_type: str, tag: CallTag) -> tuple[list[PolicyRef], frozenset[str]]:
-        """Return this slice's listing of the type, and which of its ids the backup set itself holds."""
-        return await self._list(policy_type, tag)
+        """Return this slice's listing of the type, and which of its ids the backup set itself holds.
+
+        Of a type that is only referred to none is listed where the tenant does not let us look.
+        """
+        try:
+            return await self._list(policy_type, tag)
+        except RunFatalError as error:
+            if policy_type not in REFERRED_ONLY or error.code is not SafeCode.AUTH_PERMISSION_MISSING:
+                raise
+            _log.warning("restore.referred_not_told", code=error.code, policy_type=policy_type)
+            self._listed[policy_type], self._listed_at[policy_type] = ([], frozenset()), time.monotonic()
+            return self._listed[policy_type]
 
     async def fingerprint_of(self, policy_type: str, remote_id: str, tag: CallTag) -> str | None:
         """Return an object's fingerprint as this slice saw it first; None when it is not there."""

@@ -8,12 +8,14 @@ from uuid import UUID
 from services.restore_worker.phases import FOUNDATIONS
 from services.restore_worker.ports import RestoreUnitOfWork
 from shared.connectors.normalise import natural_key
+from shared.connectors.policy_types import REFERRED_ONLY
 from shared.connectors.port import Json
 from shared.connectors.references import Reference
 from shared.domain.backups import CaptureWarning, Quality
 from shared.domain.errors import PermanentError, SafeCode
 from shared.domain.items import Outcome
 from shared.domain.plans import PlanAction
+from shared.domain.referred import referred_of
 from shared.persistence.restores import FoundationRow, NamedObject
 from shared.persistence.snapshots import Snapshot
 from shared.ports import BackupItem, Item, RunRecord
@@ -29,6 +31,7 @@ class Content:
     payload: Json
     assignments: Sequence[Json] | None
     groups: Mapping[str, str] = field(default_factory=dict)  # names by id, as far as they were captured
+    referred: Mapping[Reference, NamedObject] = field(default_factory=dict)  # what no set holds, likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ class Material:
             assignments = None
         groups = document.get("groups")
         named = groups.items() if isinstance(groups, dict) else ()
-        return Content(payload, assignments, {one: name for one, name in named if isinstance(name, str) and name})
+        names = {one: name for one, name in named if isinstance(name, str) and name}
+        return Content(payload, assignments, names, _referred(document))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,16 @@ class SliceMaterial:
             return self.by_item[item.item_id]
         except KeyError:
             raise PermanentError(SafeCode.SCOPE_TENANT_MISMATCH, item_id=str(item.item_id)) from None
+
+
+def _referred(document: Json) -> Mapping[Reference, NamedObject]:
+    return {
+        (one.policy_type, one.remote_id): NamedObject(
+            one.policy_type, one.remote_id, one.display_name, one.natural_key, "", one.is_homonym
+        )
+        for one in referred_of(document.get("referred"))
+        if one.policy_type in REFERRED_ONLY
+    }
 
 
 async def load(uow: RestoreUnitOfWork, run: RunRecord, items: Sequence[Item]) -> SliceMaterial:

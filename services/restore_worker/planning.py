@@ -193,6 +193,8 @@ def obstacle(goal: Desired, decision: Decision) -> SafeCode | None:
     """Return why the goal cannot be written, if it is to be."""
     if Step.WRITE not in decision.steps:
         return None
+    if goal.unmapped_apps:
+        return SafeCode.RESTORE_APP_UNCERTAIN
     if goal.unmapped:
         return SafeCode.RESTORE_MAPPING_UNSAFE
     if has_masked_secret(goal.payload):

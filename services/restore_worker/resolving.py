@@ -42,7 +42,8 @@ class Resolved:
 class Resolver:
     """Resolves the references of one backup item against the tenant as it is now.
 
-    `foundations` is what the run itself makes of foundations, `known` what the backup set holds of them.
+    `foundations` is what the run itself makes of foundations, `known` what the backup set holds of them. Of what no set
+    holds, such as apps, the content says what is known.
     """
 
     material: Material
@@ -61,7 +62,7 @@ class Resolver:
 
     async def _foundation(self, reference: Reference) -> Resolved:
         policy_type, remote_id = reference
-        named = self.known.get(reference)
+        named = self.known.get(reference) or self.content.referred.get(reference)
         name = named.display_name if named else None
         if reference in self.foundations:
             return _made(reference, self.foundations[reference], name)

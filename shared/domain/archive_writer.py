@@ -2,12 +2,13 @@
 
 import hashlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, Self
 
 from shared.domain.archives import MANIFEST_NAME, ArchivedFile, Manifest, pretty_json
 from shared.domain.errors import PermanentError, SafeCode
+from shared.domain.referred import Referred
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can hold
 _MODE = 0o100644 << 16
@@ -44,6 +45,7 @@ class ArchiveWriter:
         self._limit = limit
         self._written: list[ArchivedFile] = []
         self._groups: dict[str, str] = {}
+        self._referred: set[Referred] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -78,11 +80,16 @@ class ArchiveWriter:
         """Say in the manifest what groups are called, by their ids."""
         self._groups.update(groups)
 
+    def name_referred(self, referred: Iterable[Referred]) -> None:
+        """Say in the manifest what is known of objects that policies refer to and that the archive does not hold."""
+        self._referred.update(referred)
+
     def finish(self) -> None:
         """Write the manifest and the zip's directory. Raises `PermanentError(ARCHIVE_TOO_LARGE)`."""
         source = self._source
         groups = dict(sorted(self._groups.items()))
-        manifest = Manifest(source.tenant, source.created_at, source.operation, tuple(self._written), groups)
+        written, referred = tuple(self._written), tuple(sorted(self._referred))
+        manifest = Manifest(source.tenant, source.created_at, source.operation, written, groups, referred)
         self._write(MANIFEST_NAME, manifest.to_json())
         self._zip.close()
         self._check_size()

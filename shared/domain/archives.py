@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from shared.domain.archive_limits import ArchiveLimits, has_too_many_entries
+from shared.domain.referred import Referred, referred_of
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "reinstate.archive"
@@ -56,11 +57,14 @@ class Manifest:
     source: str  # the operation that made it
     files: tuple[ArchivedFile, ...]
     groups: Mapping[str, str] = field(default_factory=dict)  # names by id, of groups that assignments name
+    referred: tuple[Referred, ...] = ()  # other objects that policies name and that no file holds
 
     def to_json(self) -> bytes:
         """Return the manifest file's content."""
-        head = {"format": FORMAT, "schema_version": SCHEMA_VERSION}
-        return pretty_json(head | asdict(self))
+        content = {"format": FORMAT, "schema_version": SCHEMA_VERSION} | asdict(self)
+        if not self.referred:
+            del content["referred"]
+        return pretty_json(content)
 
     @classmethod
     def parse(cls, raw: bytes) -> "Manifest":
@@ -76,8 +80,11 @@ class Manifest:
         groups = content.get("groups", {})  # archives of the first days have none
         if not isinstance(groups, dict) or not all(isinstance(name, str) for name in groups.values()):
             raise ValueError("groups")
+        referred = content.get("referred", [])  # nor has one where nothing is referred to
+        if not isinstance(referred, list):
+            raise ValueError("referred")  # noqa: TRY004  as above
         head = (_text(content, "tenant"), _text(content, "created_at"), _text(content, "source"))
-        return cls(*head, tuple(_archived_file(entry) for entry in files), groups)
+        return cls(*head, tuple(_archived_file(entry) for entry in files), groups, referred_of(referred))
 
 
 def _archived_file(entry: object) -> ArchivedFile:

@@ -224,4 +224,8 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
     SafeCode.FOLDER_NOT_EMPTY: ErrorText(
         "The folder is not empty", "Name a new folder: nothing that exists is written over."
     ),
+    SafeCode.RESTORE_APP_UNCERTAIN: ErrorText(
+        "The policy names an app that is not for certain in the tenant",
+        "Add the app there, of the same name and type, or rename its namesakes; then preview again.",
+    ),
 }

@@ -98,6 +98,7 @@ class SafeCode(StrEnum):
     ARCHIVE_EXCEEDS_LIMITS = "archive.exceeds_limits"
     ARCHIVE_HOLDS_NOTHING = "archive.holds_nothing"
     FOLDER_NOT_EMPTY = "folder.not_empty"
+    RESTORE_APP_UNCERTAIN = "restore.app_uncertain"
 
     @property
     def family(self) -> str:

@@ -13,9 +13,11 @@ from shared.connectors.completeness import judge
 from shared.connectors.folder.files import parse_object
 from shared.connectors.normalise import is_plain_id
 from shared.connectors.policy_types import policy_type
+from shared.connectors.references import payload_references
 from shared.domain.archives import ArchivedFile, Manifest
 from shared.domain.backups import Quality
 from shared.domain.errors import PermanentError, SafeCode
+from shared.domain.referred import rows_of
 from shared.persistence.imports import imported_item
 from shared.persistence.snapshots import Snapshot
 from shared.ports import NewBackupItem
@@ -62,6 +64,7 @@ class ArchiveImport:
         """Take an archive that was verified, and has not been open to anybody since."""
         self._archive = archive
         self._groups = manifest.groups
+        self._by_id = {(one.policy_type, one.remote_id): one for one in manifest.referred}
         self._taken: set[tuple[str, str]] = set()
 
     def batch(self, portion: Sequence[ArchivedFile]) -> Batch:
@@ -86,8 +89,11 @@ class ArchiveImport:
         assignments = [entry for entry in given if isinstance(entry, dict)] if isinstance(given, list) else None
         known = assignments is not None and (bool(assignments) or payload.get("isAssigned") is not True)
         document = {"policy_type": one.key, "payload": payload, "assignments": assignments if known else None}
-        groups = _referred(assignments or (), self._groups)
-        snapshot, item = imported_item({**document, "groups": groups} if groups else document)
+        groups = _named_groups(assignments or (), self._groups)
+        named = payload_references(one, payload) if self._by_id else ()
+        referred = rows_of(self._by_id[each] for each in named if each in self._by_id)
+        beside = {key: known for key, known in (("groups", groups), ("referred", referred)) if known}
+        snapshot, item = imported_item(document | beside)
         quality, missing = judge(one, payload, assignments_known=known or one.assigning is None)
         key = (one.key, _plain_id(file.remote_id, item.remote_id, file.path))
         if key in self._taken:
@@ -107,7 +113,7 @@ def _plain_id(*given: str) -> str:
     return next((one for one in given[:-1] if is_plain_id(one)), made)
 
 
-def _referred(assignments: Sequence[Mapping[str, Any]], groups: Mapping[str, str]) -> dict[str, str]:
+def _named_groups(assignments: Sequence[Mapping[str, Any]], groups: Mapping[str, str]) -> dict[str, str]:
     """Return the names of the groups that the assignments refer to, as far as the archive knows them."""
     targets = [one.get("target") for one in assignments]
     ids = [target.get("groupId") for target in targets if isinstance(target, dict)]

@@ -14,8 +14,11 @@ from shared.connectors.normalise import (
     natural_key,
     normalised,
 )
+from shared.connectors.policy_types import REFERRED_ONLY
+from shared.connectors.references import payload_references
 from shared.domain.backups import CaptureWarning, Quality
 from shared.domain.errors import PermanentError, SafeCode
+from shared.domain.referred import Referred, referred_of, rows_of
 from shared.domain.targets import group_ids
 from shared.persistence.backups import SqlBackups
 from shared.persistence.snapshots import Snapshot, SqlSnapshots
@@ -50,12 +53,13 @@ class ImportUnitOfWork(Protocol):
 async def import_backup_set(
     uow: ImportUnitOfWork, tenant_id: UUID, name: str, documents: Iterable[Mapping[str, Any]], created_by: str
 ) -> UUID:
-    """Store documents `{"policy_type", "payload", "assignments", "groups"}` as a completed backup set; return its id.
+    """Store documents `{"policy_type", "payload", "assignments", "groups", "referred"}` as a completed backup set.
 
-    `assignments` is absent or None where they are not known, `groups` where no group is: names by the ids that the
-    assignments refer to. The items have no policy of the tenant's inventory, which
-    tells a restore that their ids come from elsewhere: groups and scope tags are not trusted by id. Raises
-    `PermanentError` for a document that is no policy; nothing is visible of the set then but an uncompleted one.
+    Return its id. `assignments` is absent or None where they are not known, `groups` where no group is: names by the
+    ids that the assignments refer to; `referred` are rows of other objects that the payload refers to. The items have
+    no policy of the tenant's inventory, which tells a restore that their ids come from elsewhere: groups and scope tags
+    are not trusted by id. Raises `PermanentError` for a document that is no policy; nothing is visible of the set then
+    but an uncompleted one.
     """
     set_id = new_id()
     async with uow.begin(tenant_id) as tx:
@@ -80,6 +84,8 @@ def imported_item(document: Mapping[str, Any]) -> tuple[Snapshot, NewBackupItem]
     content: dict[str, Any] = {"policy_type": policy_type, "payload": payload, "assignments": captured}
     if groups := _groups(document.get("groups"), captured or []):
         content["groups"] = groups
+    if referred := referred_to(policy_type, payload, referred_of(document.get("referred"))):
+        content["referred"] = rows_of(referred)
     snapshot = Snapshot.of(content)
     warnings = _warnings(payload, assignments_known=known)
     item = NewBackupItem(
@@ -94,6 +100,12 @@ def imported_item(document: Mapping[str, Any]) -> tuple[Snapshot, NewBackupItem]
         warnings=warnings,
     )
     return snapshot, item
+
+
+def referred_to(policy_type: str, payload: dict[str, Any], known: Iterable[Referred]) -> list[Referred]:
+    """Return what is known of objects that a payload refers to and that no backup set holds."""
+    named = payload_references(policy_type, payload)
+    return [one for one in known if one.policy_type in REFERRED_ONLY and (one.policy_type, one.remote_id) in named]
 
 
 def _groups(given: object, assignments: Sequence[Any]) -> dict[str, str]:

@@ -109,7 +109,7 @@ class SqlSnapshots:
         return {row.sha256: Snapshot(*row) for row in await self._connection.execute(statement)}
 
     async def read_many(self, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Return the documents `{"policy_type", "payload", "assignments", "groups"}` by hash.
+        """Return the documents `{"policy_type", "payload", "assignments", "groups", "referred"}` by hash.
 
         Raises `PermanentError`: `SNAPSHOT_CORRUPT` or `SNAPSHOT_MISSING` when any of them is.
         """

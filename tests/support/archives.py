@@ -12,6 +12,7 @@ from shared.connectors.folder.references import FILTER_ID
 from shared.connectors.policy_types.model import PolicyType
 from shared.domain.archive_writer import ArchiveWriter, Source, Subject
 from shared.domain.archives import MANIFEST_NAME
+from shared.domain.referred import Referred
 
 PLENTY = 1024 * 1024 * 1024  # bytes
 SCRIPT = {"displayName": "Clock", "scriptContent": "VVRD", "fileName": "clock.ps1"}
@@ -69,6 +70,7 @@ def an_archive(
     tenant: str = "contoso",
     created_at: str = "2026-01-02T03:04:05+00:00",
     groups: Mapping[str, str] | None = None,
+    referred: Iterable[Referred] = (),
 ) -> bytes:
     """An archive that is whole."""
     buffer = io.BytesIO()
@@ -77,6 +79,7 @@ def an_archive(
             name = str(file.content.get("displayName") or file.content.get("name") or "")
             writer.add(file.where, Subject(file.policy_type, file.remote_id, name), file.content)
         writer.name_groups(groups or {})
+        writer.name_referred(referred)
         writer.finish()
     return buffer.getvalue()
 

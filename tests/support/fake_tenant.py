@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from shared.connectors.normalise import display_name, natural_key
+from shared.connectors.policy_types import listed_type
 from shared.connectors.port import (
     CallTag,
     Json,
@@ -34,7 +35,8 @@ class FakeTenant:
         """Create or replace one policy."""
         body: Json = {"displayName": f"Policy {remote_id}", **payload}
         assignments = body.pop("assignments", [])
-        ref = PolicyRef(policy_type, remote_id, display_name(policy_type, body), natural_key(policy_type, body))
+        one = listed_type(policy_type)
+        ref = PolicyRef(policy_type, remote_id, display_name(one, body), natural_key(one, body))
         self.policies[policy_type, remote_id] = RemotePolicy(ref, {"id": remote_id, **body}, assignments)
 
     def remove(self, remote_id: str, policy_type: str = DEFAULT_TYPE) -> None:

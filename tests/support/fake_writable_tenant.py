@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.connectors.normalise import display_name, natural_key
+from shared.connectors.policy_types import REFERRED_ONLY, listed_type
 from shared.connectors.port import CallTag, Json, PolicyRef, RemotePolicy, TenantConnection
+from shared.connectors.references import payload_references
 from shared.domain.errors import ConflictError, NotFoundError, SafeCode, TransientError
+from shared.domain.referred import Referred
 
 Key = tuple[str, str]
 
@@ -65,6 +68,7 @@ class FakeTenant:
     lists: list[str] = field(default_factory=list)
     prefix: str = "id"
     groups: dict[str, str] | None = None  # names by id; None: every id is a group that is called by it
+    noted: list[Referred] = field(default_factory=list)  # what a capture of it knew of apps that are not in `objects`
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -76,11 +80,23 @@ class FakeTenant:
         return new
 
     def refs(self, policy_type: str) -> list[PolicyRef]:
+        declared = listed_type(policy_type)
         return [
-            PolicyRef(kind, remote_id, display_name(kind, one.payload), natural_key(kind, one.payload))
+            PolicyRef(kind, remote_id, display_name(declared, one.payload), natural_key(declared, one.payload))
             for (kind, remote_id), one in self.objects.items()
             if kind == policy_type
         ]
+
+    def referred(self, policy_type: str, payload: Json) -> list[Referred]:
+        """What a capture of an object keeps of the apps that it refers to."""
+        apps = [ref for kind in REFERRED_ONLY for ref in self.refs(kind)]
+        keys = [ref.natural_key for ref in apps]
+        known = [
+            Referred(ref.policy_type, ref.remote_id, ref.display_name, ref.natural_key, keys.count(ref.natural_key) > 1)
+            for ref in apps
+        ]
+        named = payload_references(policy_type, payload)
+        return [one for one in [*known, *self.noted] if (one.policy_type, one.remote_id) in named]
 
     def write(self, method: str, key: Key, tag: CallTag, change: Callable[[Stored], None] | None = None) -> Any:
         fault = self.faults.pop(0) if self.faults else None

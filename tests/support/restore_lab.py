@@ -13,10 +13,11 @@ from services.dispatcher.handlers import Door, Source
 from services.dispatcher.undoing import UndoRestore, undo_restore
 from services.restore_worker.operations import restore_works
 from shared.connectors.normalise import display_name, fingerprint, has_masked_secret, natural_key, normalised
-from shared.connectors.policy_types import POLICY_TYPES
+from shared.connectors.policy_types import POLICY_TYPES, REFERRED_ONLY
 from shared.connectors.port import Json
 from shared.contracts.work import WakeUp
 from shared.domain.backups import CaptureWarning, Quality
+from shared.domain.referred import rows_of
 from shared.domain.restore_options import RestoreOptions
 from shared.domain.retry import RetryPolicy
 from shared.domain.runs import Lane, RunType
@@ -27,7 +28,7 @@ from shared.persistence.tables import restore_run_items
 from shared.ports import NewBackupItem, NewRun, RunRecord
 from shared.runtime.ids import new_id
 from tests.support.engine_lab import Lab
-from tests.support.fake_writable_tenant import FakeConnectors, FakeTenant
+from tests.support.fake_writable_tenant import FakeConnectors, FakeTenant, Stored
 
 AT_ONCE = RetryPolicy(base=timedelta(), throttle_floor=timedelta())
 ALL_DEVICES = {"target": {"@odata.type": "#microsoft.graph.allDevicesAssignmentTarget"}}
@@ -53,6 +54,10 @@ def a_filter(name: str, rule: str = '(device.model -eq "A")', **values: Any) -> 
     return {"displayName": name, "platform": "windows10AndLater", "rule": rule, **values}
 
 
+def _policies(tenant: FakeTenant) -> list[tuple[tuple[str, str], Stored]]:
+    return [one for one in tenant.objects.items() if one[0][0] not in REFERRED_ONLY]
+
+
 @dataclass
 class RestoreLab:
     """One tenant with its backup sets."""
@@ -74,7 +79,7 @@ class RestoreLab:
         async with self.lab.uow.begin(self.tenant_id) as tx:
             await tx.backups.create_set(set_id, name="Nightly", created_by="Mara")
             known = {} if tenant else await self._inventory(tx, source)
-            captured = [self._captured(known, *one) for one in source.objects.items()]
+            captured = [self._captured(source, known, *one) for one in _policies(source)]
             await tx.snapshots.put_many([snapshot for snapshot, _ in captured])
             await tx.backups.add_items(set_id, [item for _, item in captured])
             await tx.backups.complete(set_id)
@@ -86,9 +91,13 @@ class RestoreLab:
         return {(one.policy_type, one.remote_id): one.id for one in await tx.policies.page(limit=1000)}
 
     @staticmethod
-    def _captured(known: dict[tuple[str, str], UUID], key: tuple[str, str], stored: Any) -> tuple[Snapshot, Any]:
+    def _captured(
+        source: FakeTenant, known: dict[tuple[str, str], UUID], key: tuple[str, str], stored: Stored
+    ) -> tuple[Snapshot, Any]:
         kind, remote_id = key
-        document = {"policy_type": kind, "payload": stored.payload, "assignments": stored.assignments}
+        document: Json = {"policy_type": kind, "payload": stored.payload, "assignments": stored.assignments}
+        if referred := source.referred(kind, stored.payload):
+            document["referred"] = rows_of(referred)
         snapshot = Snapshot.of(document)
         masked = has_masked_secret(stored.payload)
         item = NewBackupItem(
@@ -108,7 +117,7 @@ class RestoreLab:
         """Capture everything as it is now, and remember it as each policy's latest capture."""
         async with self.lab.uow.begin(self.tenant_id) as tx:
             known = await self._inventory(tx, self.tenant)
-            captured = [(key, self._captured(known, key, one)) for key, one in self.tenant.objects.items()]
+            captured = [(key, self._captured(self.tenant, known, key, one)) for key, one in _policies(self.tenant)]
             await tx.snapshots.put_many([snapshot for _, (snapshot, _) in captured])
             await tx.policies.captured({known[key]: snapshot.sha256 for key, (snapshot, _) in captured})
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from services.bulk_worker.inventory import Inventory
 from services.bulk_worker.listing import ListedType, listed_item
 from services.bulk_worker.operations.base import PHASES, BulkWork, listing_id, names_no_types, selected_types
 from services.bulk_worker.ports import BulkTransaction, BulkUnitOfWork
+from services.bulk_worker.referred import ReferredObjects
 from shared.connectors.policy_types import policy_type
 from shared.connectors.port import Connectors, TenantReader
 from shared.domain.errors import NotFoundError, PermanentError, SafeCode
@@ -71,14 +72,14 @@ class _CaptureIntoSet(BulkWork, ABC):
             policies = {policy.id: policy for policy in await tx.policies.by_ids(ids)}
             present = await tx.backups.policies_in_set(self.set_of(slice_.run), ids)
         async with self._connectors.reader(slice_.connection) as reader:
-            names = GroupNames(reader)
+            known = _Known(reader, GroupNames(reader), ReferredObjects(reader))
 
             async def work(item: Item) -> ItemResult:
                 if item.item_id in present:
                     return ItemResult(item.ordinal, Outcome.SKIPPED, SafeCode.BACKUP_SET_ITEM_ALREADY_IN_SET)
                 if item.item_id == listing_id(item.policy_type):
                     return await listed_item(reader, item, slice_.tag(item), everything=names_no_types(slice_.run))
-                return await _captured(reader, names, slice_, item, policies.get(item.item_id))
+                return await _captured(known, slice_, item, policies.get(item.item_id))
 
             yield work
 
@@ -138,14 +139,22 @@ def _listing_item(key: str) -> NewItem:
     return NewItem(listing_id(key), one.label, key, phase=one.phase.order)
 
 
-async def _captured(
-    reader: TenantReader, names: GroupNames, slice_: Slice, item: Item, policy: PolicyRecord | None
-) -> ItemResult:
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The tenant, and what a slice has asked of it about what policies refer to."""
+
+    reader: TenantReader
+    groups: GroupNames
+    referred: ReferredObjects
+
+
+async def _captured(known: _Known, slice_: Slice, item: Item, policy: PolicyRecord | None) -> ItemResult:
     if policy is None:
         raise PermanentError(SafeCode.SELECTION_UNKNOWN_ITEMS, item_id=str(item.item_id))
     try:
-        remote = await reader.read(policy.policy_type, policy.remote_id, slice_.tag(item))
+        remote = await known.reader.read(policy.policy_type, policy.remote_id, slice_.tag(item))
     except NotFoundError:  # deleted since it was listed: nothing is left to capture
         return ItemResult(item.ordinal, Outcome.SKIPPED, SafeCode.POLICY_NOT_FOUND)
-    groups = await names.of(remote.assignments, slice_.tag(item))
-    return ItemResult(item.ordinal, Outcome.CAPTURED, effect=capture(policy.id, remote, groups))
+    groups = await known.groups.of(remote.assignments, slice_.tag(item))
+    referred = await known.referred.of(remote, slice_.tag(item))
+    return ItemResult(item.ordinal, Outcome.CAPTURED, effect=capture(policy.id, remote, groups, referred))

@@ -7,6 +7,7 @@ from services.bulk_worker.capturing import Capture, capture
 from services.bulk_worker.groups import GroupNames
 from services.bulk_worker.operations.base import BulkWork
 from services.bulk_worker.ports import BulkTransaction
+from services.bulk_worker.referred import ReferredObjects
 from shared.domain.errors import NotFoundError, PermanentError, SafeCode
 from shared.domain.items import Outcome
 from shared.engine.work import Slice, WorkItem
@@ -31,7 +32,7 @@ class CaptureSnapshot(BulkWork):
         async with self._uow.begin(slice_.run.tenant_id) as tx:
             policies = {policy.id: policy for policy in await tx.policies.by_ids([item.item_id for item in items])}
         async with self._connectors.reader(slice_.connection) as reader:
-            names = GroupNames(reader)
+            names, referred = GroupNames(reader), ReferredObjects(reader)
 
             async def work(item: Item) -> ItemResult:
                 policy: PolicyRecord = policies[item.item_id]
@@ -39,7 +40,8 @@ class CaptureSnapshot(BulkWork):
                     remote = await reader.read(policy.policy_type, policy.remote_id, slice_.tag(item))
                 except NotFoundError:
                     raise PermanentError(SafeCode.POLICY_NOT_FOUND, policy_type=policy.policy_type) from None
-                taken = capture(policy.id, remote, await names.of(remote.assignments, slice_.tag(item)))
+                groups = await names.of(remote.assignments, slice_.tag(item))
+                taken = capture(policy.id, remote, groups, await referred.of(remote, slice_.tag(item)))
                 is_same = taken.snapshot.sha256 == policy.snapshot_sha256
                 return ItemResult(item.ordinal, Outcome.UNCHANGED if is_same else Outcome.CAPTURED, effect=taken)
 

@@ -10,13 +10,15 @@ from pathlib import Path
 from shared.connectors.folder.files import parse_object, read_bytes
 from shared.connectors.folder.layouts import Layout, recognised_layout
 from shared.connectors.folder.migration_table import read_tables
-from shared.connectors.folder.references import with_ids, without_notes
+from shared.connectors.folder.references import with_app_ids, with_ids, without_notes
 from shared.connectors.folder.scan import FolderProblem, is_inside, is_migration_table, json_names, load, scan
-from shared.connectors.policy_types import POLICY_TYPES
+from shared.connectors.policy_types import POLICY_TYPES, PolicyType, policy_type
 from shared.connectors.port import Json
+from shared.connectors.references import payload_references
 from shared.domain.archive_writer import Source, Subject
 from shared.domain.archives import MANIFEST_NAME, ArchivedFile, Manifest, is_safe_path
 from shared.domain.errors import PermanentError, ReinstateError, SafeCode
+from shared.domain.referred import Referred
 
 _FILTER = "assignmentFilter"
 
@@ -31,6 +33,15 @@ class ExportedItem:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadItem:
+    """A policy's content, the names of the groups that its assignments refer to by id, and what else it refers to."""
+
+    content: Json
+    groups: Mapping[str, str]
+    referred: Sequence[Referred]
+
+
+@dataclass(frozen=True, slots=True)
 class FolderExport:
     """A folder that was looked at. `layout` is None where nothing tells which tool wrote it."""
 
@@ -42,9 +53,10 @@ class FolderExport:
     ignored: tuple[str, ...]
     groups: Mapping[str, str]  # names by id
     filters: Mapping[str, str]  # ids by name, of filters whose name is theirs alone
+    referred: tuple[Referred, ...] = ()  # what a manifest says of objects that policies name and no file holds
 
-    def read(self, item: ExportedItem) -> tuple[Json, Mapping[str, str]]:
-        """Return the object with its assignments inside, and the names of the groups that they refer to by id.
+    def read(self, item: ExportedItem) -> ReadItem:
+        """Return the object with its assignments inside, and what is known of groups and apps that it refers to.
 
         An object without `assignments` has none here either: they are not known. Raises `PermanentError` with the
         reason why the file cannot be taken.
@@ -54,14 +66,20 @@ class FolderExport:
         else:
             payload = load(self.root, item.file)[1]
         given = payload.pop("assignments", None)
+        one = policy_type(item.subject.policy_type)
         try:
             without_notes(payload)
+            referred = with_app_ids(one, payload) or self._referred(one, payload)
         except RecursionError:
             raise PermanentError(SafeCode.POLICY_NOT_CANONICAL) from None
         if not isinstance(given, list):
-            return payload, {}
+            return ReadItem(payload, {}, referred)
         assigned = with_ids(given, self.groups, self.filters)
-        return {**payload, "assignments": assigned.assignments}, assigned.groups
+        return ReadItem({**payload, "assignments": assigned.assignments}, assigned.groups, referred)
+
+    def _referred(self, one: PolicyType, payload: Json) -> Sequence[Referred]:
+        named = payload_references(one, payload) if self.referred else ()
+        return [known for known in self.referred if (known.policy_type, known.remote_id) in named]
 
 
 def open_export(path: str | Path) -> FolderExport:
@@ -115,6 +133,7 @@ def _of_ours(root: Path, manifest: Manifest) -> FolderExport:
         ignored=(),
         groups=manifest.groups,
         filters={},
+        referred=manifest.referred,
     )
 
 

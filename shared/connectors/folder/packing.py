@@ -32,14 +32,15 @@ def pack(export: FolderExport, file: IO[bytes], limit: int) -> Packed:
     with ArchiveWriter(file, export.source, limit) as writer:
         for path, item in sorted(zip(paths, export.items, strict=True), key=lambda placed: placed[0]):
             try:
-                content, groups = export.read(item)
-                writer.add(path, item.subject, content)
+                read = export.read(item)
+                writer.add(path, item.subject, read.content)
             except PermanentError as error:
                 if error.code is SafeCode.ARCHIVE_TOO_LARGE:
                     raise
                 problems.append(FolderProblem(item.file, error.code))
                 continue
-            writer.name_groups(groups)
+            writer.name_groups(read.groups)
+            writer.name_referred(read.referred)
             files[path] = item.file
         writer.finish()
     return Packed(files, tuple(sorted(problems, key=lambda problem: problem.file)))

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+from shared.connectors.folder.references import with_app_ids
 from shared.connectors.folder.scan import ScanReport, load, scan
+from shared.connectors.policy_types import listed_type
 from shared.connectors.policy_types import policy_type as declared
 from shared.connectors.port import CallTag, PolicyRef, RemotePolicy, TenantConnection, TenantWriter
 from shared.domain.errors import NotFoundError, RunFatalError, SafeCode
@@ -22,7 +24,7 @@ class FolderReader:
 
     async def list_refs(self, policy_type: str, tag: CallTag) -> AsyncIterator[PolicyRef]:  # noqa: ARG002  the port's
         """Yield every policy of the type, in the order of the files' names."""
-        one = declared(policy_type)
+        one = listed_type(policy_type)
         for policy in self.report.policies:
             if policy.ref.policy_type == one.key:
                 yield policy.ref
@@ -32,7 +34,8 @@ class FolderReader:
         known = self._files.get((declared(policy_type).key, remote_id))
         if known is None:
             raise NotFoundError(SafeCode.GRAPH_NOT_FOUND, policy_type=policy_type)
-        _one, payload = await asyncio.to_thread(load, self._root, known.file)
+        one, payload = await asyncio.to_thread(load, self._root, known.file)
+        with_app_ids(one, payload)
         assignments = payload.pop("assignments", None)
         entries = assignments if isinstance(assignments, list) else []
         return RemotePolicy(known.ref, payload, [entry for entry in entries if isinstance(entry, dict)])

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from shared.connectors.folder.files import parse_object
 from shared.connectors.folder.layouts import Layout, folder_of
 from shared.connectors.folder.migration_table import MIGRATION_TABLE, table_of
-from shared.connectors.folder.references import with_names
+from shared.connectors.folder.references import with_app_names, with_names
 from shared.connectors.normalise import COMMON_SERVER_KEYS, is_content
 from shared.connectors.paths import remove
 from shared.connectors.policy_types import POLICY_TYPES, PolicyType, recognise
@@ -18,6 +18,7 @@ from shared.connectors.policy_types.model import bare_type
 from shared.connectors.port import Json
 from shared.domain.archives import MANIFEST_NAME, ArchivedFile, Manifest, pretty_json, safe_file_name
 from shared.domain.errors import PermanentError, SafeCode
+from shared.domain.referred import Referred
 
 _GRAPH = "#microsoft.graph."
 _NOT_IN_WINDOWS_NAMES = str.maketrans("", "", '<>:"/\\|?*')
@@ -42,6 +43,7 @@ class _Names:
 
     groups: Mapping[str, str]
     filters: Mapping[str, str]
+    apps: Mapping[str, Referred]
 
 
 def unpack(archive_path: Path, folder: Path, layout: Layout) -> int:
@@ -58,7 +60,7 @@ def unpack(archive_path: Path, folder: Path, layout: Layout) -> int:
     with zipfile.ZipFile(archive_path) as archive:
         manifest = Manifest.parse(archive.read(MANIFEST_NAME))
         filters = {file.remote_id: file.display_name for file in manifest.files if file.policy_type == _FILTER}
-        names = _Names(manifest.groups, filters)
+        names = _Names(manifest.groups, filters, {app.remote_id: app for app in manifest.referred})
         for found in _objects(archive, manifest):
             wanted, content = write(found, names)
             _put(folder, _free(wanted, found.file.remote_id, taken), content)
@@ -84,13 +86,15 @@ def _intunemanagement(found: _Object, _names: _Names) -> tuple[PurePosixPath, by
 
 
 def _intunecd(found: _Object, names: _Names) -> tuple[PurePosixPath, bytes]:
-    """Without what the service makes: the id is in the file's name, groups and filters are named, not numbered."""
+    """Without what the service makes: the id is in the file's name, groups, filters and a lone app are named."""
     folder = _folder(Layout.INTUNECD, found)
     payload = _typed(found.one, found.payload, unless_told_by=folder.parts)
     for path in (*COMMON_SERVER_KEYS, *(found.one.server_keys if found.one else ())):
         if path != "id" or _is_guid_like(found.file.remote_id):
             remove(payload, path)
     payload = {key: value for key, value in payload.items() if is_content(key)}
+    if found.one:
+        with_app_names(found.one, payload, names.apps)
     assignments = found.assignments
     if assignments is not None:
         assignments = with_names(assignments, names.groups, names.filters)

@@ -4,7 +4,6 @@ from shared.connectors.policy_types.model import (
     Assigning,
     PolicyType,
     Refers,
-    RestoreMode,
     Risk,
     SubCall,
     SubCollection,
@@ -42,6 +41,5 @@ MOBILE_APP_CONFIGURATION = PolicyType(
     server_keys=("deviceStatuses", "deviceStatusSummary", "userStatuses", "userStatusSummary"),
     sets=(UnorderedSet("targetedMobileApps"), UnorderedSet("settings", by=("appConfigKey",))),
     references=(Refers("targetedMobileApps", to="mobileApp"),),
-    restore_mode=RestoreMode.PREVIEW_ONLY,  # it names apps by ids that another tenant does not know
     risk=Risk.HIGH,
 )

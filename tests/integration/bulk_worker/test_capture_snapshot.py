@@ -105,3 +105,38 @@ async def test_a_capture_is_whole_where_groups_may_not_be_read(bulk: BulkLab) ->
     run = await bulk.run(CAPTURE, target_id=ids["a"])
     assert await bulk.outcomes(run) == [("Policy a", "captured", None)]
     assert ["groups" in one for one in await documents(bulk)] == [False]
+
+
+APP, CONFIGURATION = "mobileApp", "mobileAppConfiguration"
+
+
+def an_app(name: str) -> dict[str, Any]:
+    return {"displayName": name, "@odata.type": "#microsoft.graph.iosStoreApp"}
+
+
+async def test_name_and_natural_key_of_the_apps_that_a_policy_refers_to_are_captured(bulk: BulkLab) -> None:
+    for remote_id, name in (("a1", "Reader"), ("a2", "Notes"), ("a3", "Notes")):
+        bulk.tenant.add(remote_id, APP, **an_app(name))
+    bulk.tenant.add("c", CONFIGURATION, targetedMobileApps=["a1", "a2", "gone"])
+    ids = await bulk.synced()
+    await bulk.run(CAPTURE, target_id=ids["c"])
+    [document] = await documents(bulk)
+    assert [(row["remote_id"], row["display_name"], row["is_homonym"]) for row in document["referred"]] == [
+        ("a1", "Reader", False),
+        ("a2", "Notes", True),
+    ]
+    assert {row["natural_key"] for row in document["referred"]} == {
+        '["iosStoreApp","Reader"]',
+        '["iosStoreApp","Notes"]',
+    }
+    assert bulk.tenant.calls.count(("list", APP)) == 1
+    rows = await bulk.world.rows("SELECT DISTINCT policy_type FROM policies")
+    assert APP not in {row["policy_type"] for row in rows}
+
+
+async def test_a_policy_without_apps_lists_none(bulk: BulkLab) -> None:
+    bulk.tenant.add("c", CONFIGURATION, targetedMobileApps=[])
+    ids = await bulk.synced()
+    await bulk.run(CAPTURE, target_id=ids["c"])
+    assert ["referred" in one for one in await documents(bulk)] == [False]
+    assert ("list", APP) not in bulk.tenant.calls

@@ -21,6 +21,7 @@ from shared.connectors.normalise import fingerprint, normalised, normalised_assi
 from shared.connectors.policy_types import POLICY_TYPES, all_types
 from shared.domain.archives import MANIFEST_NAME, Manifest, verify_archive
 from shared.domain.errors import PermanentError, SafeCode
+from shared.domain.referred import Referred
 from tests.support.archives import EVERYBODY, FILTER, GROUP, PLENTY, SCRIPT, TO_GROUP, File, a_file, an_archive
 
 TOOLS = [Layout.INTUNEMANAGEMENT, Layout.INTUNECD]
@@ -375,3 +376,54 @@ def test_what_intunecd_writes_beside_ids_is_no_setting(tmp_path: Path) -> None:
         {"scheduledActionConfigurations": [{"actionType": "block", "notificationTemplateId": GROUP}]}
     ]
     assert normalised_assignments(content.get("assignments", [])) == []
+
+
+APP_ID, OTHER_APP = "0a1b2c3d-0000-4000-8000-0000000000a1", "0a1b2c3d-0000-4000-8000-0000000000a2"
+READER = Referred("mobileApp", APP_ID, "Reader", '["iosStoreApp","Reader"]')
+NOTES = Referred("mobileApp", OTHER_APP, "Notes", '["iosVppApp","Notes"]')
+
+
+def a_configuration(*apps: str) -> File:
+    one = POLICY_TYPES["mobileAppConfiguration"]
+    file = a_file(one)
+    return File(file.remote_id, one.key, {**file.content, "targetedMobileApps": list(apps)})
+
+
+def referred_of_archive(path: Path) -> dict[str, str]:
+    report = verify_archive(path)
+    assert report.manifest
+    return {one.remote_id: one.natural_key for one in report.manifest.referred}
+
+
+def test_intunecd_names_the_app_of_a_configuration_and_it_is_found_by_that_again(tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, an_archive([a_configuration(APP_ID)], referred=[READER]), Layout.INTUNECD)
+    [written] = [json.loads(path.read_bytes()) for path in folder.rglob("*.json")]
+    assert written["targetedMobileApps"] == {"appName": "Reader", "type": "#microsoft.graph.iosStoreApp"}
+
+    _, path = packed(open_export(folder), tmp_path)
+
+    [again] = contents(path).values()
+    [app] = again["targetedMobileApps"]
+    assert app == stand_in(READER.natural_key)
+    assert referred_of_archive(path) == {app: READER.natural_key}
+
+
+def test_intunecd_has_no_words_for_several_apps_so_that_their_ids_stay(tmp_path: Path) -> None:
+    given = an_archive([a_configuration(APP_ID, OTHER_APP)], referred=[READER, NOTES])
+    folder = unpacked(tmp_path, given, Layout.INTUNECD)
+    [written] = [json.loads(path.read_bytes()) for path in folder.rglob("*.json")]
+    assert written["targetedMobileApps"] == [APP_ID, OTHER_APP]
+
+
+def test_an_unpacked_archive_of_ours_keeps_what_is_known_of_apps(tmp_path: Path) -> None:
+    given = tmp_path / "given.zip"
+    given.write_bytes(an_archive([a_configuration(APP_ID)], referred=[READER, NOTES]))
+    with zipfile.ZipFile(given) as archive:
+        archive.extractall(tmp_path / "ours")
+    _, path = packed(open_export(tmp_path / "ours"), tmp_path)
+    assert referred_of_archive(path) == {APP_ID: READER.natural_key}  # nothing refers to the other one
+
+
+def test_an_archive_in_which_nothing_is_referred_to_says_nothing_of_it() -> None:
+    with zipfile.ZipFile(io.BytesIO(an_archive())) as archive:
+        assert "referred" not in json.loads(archive.read(MANIFEST_NAME))
