@@ -72,7 +72,13 @@ def _objects(archive: zipfile.ZipFile, manifest: Manifest) -> Iterator[_Object]:
     for file in manifest.files:
         content = parse_object(archive.read(file.path))
         assignments = content.pop("assignments", None)
+        if assignments is not None and not _is_list_of_objects(assignments):
+            raise PermanentError(SafeCode.FOLDER_NOT_A_POLICY)
         yield _Object(file, POLICY_TYPES.get(file.policy_type), content, assignments)
+
+
+def _is_list_of_objects(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
 
 
 def _intunemanagement(found: _Object, _names: _Names) -> tuple[PurePosixPath, bytes]:

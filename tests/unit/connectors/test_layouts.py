@@ -317,7 +317,7 @@ def test_groups_come_from_the_table_and_only_those_that_are_certain(tmp_path: Pa
     (root / "Groups" / "Pilot.json").write_text(json.dumps({"id": GROUP, "displayName": "Pilot"}))
     others = [GROUP[:-1] + digit for digit in "bcd"]
     targets = [{"target": {"groupId": group}} for group in (GROUP, *others)]
-    (root / "PowerShellScripts" / "a.json").write_text(json.dumps(SCRIPT | {"assignments": [*targets, "odd", {}]}))
+    (root / "PowerShellScripts" / "a.json").write_text(json.dumps(SCRIPT | {"assignments": [*targets, {}]}))
     objects = [
         {"Id": GROUP, "DisplayName": "Pilot", "Type": "Group"},
         {"Id": others[0], "DisplayName": "One", "Type": "Group"},
@@ -336,6 +336,26 @@ def test_groups_come_from_the_table_and_only_those_that_are_certain(tmp_path: Pa
     assert groups_of(path) == {GROUP: "Pilot"}
     [content] = contents(path).values()
     assert len(content["assignments"]) == 5
+
+
+def test_assignments_of_which_one_is_not_understood_are_not_known(tmp_path: Path) -> None:
+    (tmp_path / "PowerShellScripts").mkdir()
+    odd = SCRIPT | {"assignments": [EVERYBODY, "not for the staff"]}
+    (tmp_path / "PowerShellScripts" / "a.json").write_text(json.dumps(odd))
+    _, path = packed(open_export(tmp_path), tmp_path)
+
+    [content] = contents(path).values()
+    assert "assignments" not in content
+
+
+@pytest.mark.parametrize("assignments", [["odd"], "odd", {"target": {}}])
+@pytest.mark.parametrize("layout", TOOLS)
+def test_an_archive_with_assignments_that_no_export_made_is_not_unpacked(
+    tmp_path: Path, layout: Layout, assignments: Any
+) -> None:
+    with pytest.raises(PermanentError) as refused:
+        unpacked(tmp_path, an_archive([File(content={**SCRIPT, "assignments": assignments})]), layout)
+    assert refused.value.code is SafeCode.FOLDER_NOT_A_POLICY
 
 
 def test_a_filter_is_found_by_name_unless_two_have_it(tmp_path: Path) -> None:
