@@ -132,12 +132,15 @@ class Attempt(ABC):
     def _complete_later(self, half: HalfWrittenError) -> ItemResult:
         """Remember with the plan which step is half done; the next attempt completes it."""
         error = half.cause if isinstance(half.cause, ThrottledError) else half
+        half_done = "half_written" if self.step is Step.WRITE else "half_assigned"
+        progress = {**plan_of(self.item), half_done: True}
+        if half.is_final:
+            context, ordinal = half.context, self.item.ordinal
+            return ItemResult(ordinal, Outcome.FAILED, half.code, context, remote_id=half.remote_id, plan=progress)
         if self._is_last_attempt(error):
             code = SafeCode.RESTORE_VERIFY_FAILED
             return ItemResult(self.item.ordinal, Outcome.FAILED, code, remote_id=half.remote_id)
         reason = REFUSED if was_refused(error) else HALF_WRITTEN
-        half_done = "half_written" if self.step is Step.WRITE else "half_assigned"
-        progress = {**plan_of(self.item), half_done: True}
         raise Unfinished(error, reason, remote_id=half.remote_id, plan=progress) from half
 
     def _read_later(self, unread: Unread) -> ItemResult:

@@ -191,8 +191,13 @@ class ItemWork:
             source = Source(material, content, self.material.known)
         except PermanentError as error:
             return _unusable(item, error.code)
-        goal = await source.desired(self.material.executed, self.live, tag)
-        planned = await source.desired(self.material.planned, self.live, tag) if source.references else goal
+        try:
+            goal = await source.desired(self.material.executed, self.live, tag)
+            planned = await source.desired(self.material.planned, self.live, tag) if source.references else goal
+        except PermanentError as error:  # what it refers to could not be read
+            if item.state is ItemState.INTENT:
+                return _unusable(item, error.code)
+            raise
         if meanings(planned.references) != meanings(entry.references):
             return _unusable(item, SafeCode.RESTORE_PLAN_CHANGED)
         if _cannot_map(entry, goal):
