@@ -142,14 +142,13 @@ class Change(Attempt):
 
     async def _intend(self, step: Step, target: str | None, body: object, seen: Seen | None) -> None:
         replaced = seen if self.entry.action is PlanAction.UPDATE else None
-        await self.intend(step, target, body, self._left, replaced)
+        await self.intend(step, target, body, self._left_by(step), replaced)
 
-    @property
-    def _left(self) -> Form:
-        """What there is once the item is done."""
-        steps, entry = self.entry.steps, self.entry
-        payload = self.goal.fingerprint if Step.WRITE in steps else entry.live_fingerprint
-        assignments = self.goal.assignments_fingerprint if Step.ASSIGN in steps else entry.live_assignments_fingerprint
+    def _left_by(self, step: Step) -> Form:
+        """What there is once the call of the step has happened: an undo may have to go back from there."""
+        entry, assigns = self.entry, step is Step.ASSIGN
+        payload = self.goal.fingerprint if Step.WRITE in entry.steps else entry.live_fingerprint
+        assignments = self.goal.assignments_fingerprint if assigns else entry.live_assignments_fingerprint
         return Form(payload or "", assignments or NO_ASSIGNMENTS)
 
     def _met_another(self, target: str | None) -> Ended:
