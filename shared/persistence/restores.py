@@ -110,7 +110,8 @@ class SqlRestores(SqlPlans):
     async def foundations(self, run_id: UUID, *, before_phase: int) -> list[FoundationRow]:
         """Return the items of earlier phases: the map from backed-up ids to those of this tenant.
 
-        A retry holds only what its parent left undone; what the parent did counts as its own.
+        A retry holds only what its parent left undone; what the parent did counts as its own. What a parent only
+        planned does not: who executes the retry of a preview executes nothing of the preview itself.
         """
         items = restore_run_items.c
         line = self._line(run_id)
@@ -159,7 +160,7 @@ class SqlRestores(SqlPlans):
         older = (
             select(runs.id, runs.retry_of, line.c.age + 1)
             .join(line, line.c.retry_of == runs.id)
-            .where(runs.tenant_id == self._tenant_id)
+            .where(runs.tenant_id == self._tenant_id, ~runs.is_dry_run)
         )
         return line.union_all(older)
 
