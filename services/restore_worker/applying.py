@@ -8,7 +8,7 @@ from services.restore_worker.attempting import READ_BACKS, Attempt, Ended, Unrea
 from services.restore_worker.desired import NO_ASSIGNMENTS, Desired
 from services.restore_worker.live import Seen
 from services.restore_worker.probing import Probe, Probed, Verdict
-from shared.connectors.normalise import restorable_body
+from shared.connectors.normalise import defaults_for, restorable_body
 from shared.connectors.policy_types import policy_type
 from shared.domain.errors import (
     ConflictError,
@@ -105,6 +105,8 @@ class Change(Attempt):
     async def _write(self, seen: Seen | None) -> Seen:
         kind = self.material.backup.policy_type
         body = restorable_body(kind, self.goal.payload)
+        if seen:
+            body |= defaults_for(kind, seen.normal_form, body)
         target = seen.remote_id if seen else None
         await self._intend(Step.WRITE, target, body, seen)
         tag = self.slice_.tag(self.item, Step.WRITE)

@@ -69,6 +69,20 @@ async def test_every_write_is_tagged_with_run_item_and_step(world: RestoreLab) -
     ]
 
 
+async def test_what_the_backup_does_not_name_goes_back_to_its_default(world: RestoreLab) -> None:
+    """The preview says that it would be gone, and an update leaves alone what it does not name."""
+    elsewhere = FakeTenant(prefix="other")
+    elsewhere.add(KIND, a_policy("Disk", enabled=True))
+    set_id = await world.back_up(elsewhere)
+    mine = world.tenant.add(KIND, a_policy("Disk", description="Somebody's note", roleScopeTagIds=["0", "5"]))
+
+    run = await world.execute(await world.preview(set_id))
+
+    assert await world.outcomes(run) == {"Disk": ("applied_updated", None)}
+    payload = world.tenant.objects[KIND, mine].payload
+    assert (payload["description"], payload["roleScopeTagIds"]) == ("", ["0"])
+
+
 async def test_executing_one_preview_twice_writes_once(world: RestoreLab) -> None:
     _, preview = await a_lost_policy(world)
     await world.execute(preview)
