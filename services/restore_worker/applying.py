@@ -63,7 +63,11 @@ class Change(Attempt):
 
     async def _assigned_so_far(self) -> Seen | None:
         if self.entry.half_assigned:
-            return await self._half_done(self.item.remote_id)
+            seen = await self._half_done(self.item.remote_id)
+            known = (*self.entry.assigned_before, *(self.goal.assignments or ()))
+            if any(entry not in known for entry in seen.assignments):  # somebody assigned it since
+                raise Ended(Outcome.UNKNOWN, SafeCode.RESTORE_OUTCOME_UNKNOWN, seen.remote_id)
+            return seen
         return (await self._judged(self._probe.assign(self.item.remote_id))).seen
 
     async def _half_done(self, remote_id: str | None) -> Seen:
@@ -129,6 +133,7 @@ class Change(Attempt):
 
     async def _assign(self, seen: Seen) -> Seen:
         remote_id, assignments = seen.remote_id, self.goal.assignments or []
+        self.assigned_before = seen.assignments
         await self._intend(Step.ASSIGN, remote_id, assignments, seen)
         tag = self.slice_.tag(self.item, Step.ASSIGN)
         try:

@@ -48,6 +48,7 @@ class PlanEntry:
     # Of an execution only, while its item is open:
     half_written: bool = False  # a write of several calls stopped in the middle
     half_assigned: bool = False  # assignments that are sent one by one stopped in the middle
+    assigned_before: Sequence[Json] = ()  # the assignments that there were before the first of them was sent
     sent: Step | None = None  # this step's call was answered, but the tenant does not show its effect yet
     looks: int = 0  # times that the effect was looked for
 

@@ -10,6 +10,7 @@ from shared.connectors.port import Json
 from shared.ports import RunRecord
 from simulator.process import RunningSimulator, running
 from tests.integration.restore_worker.test_over_graph import a_world
+from tests.integration.restore_worker.test_retry import retried
 from tests.support.engine_lab import Lab, lab
 from tests.support.one_type import captured, fill
 from tests.support.restore_lab import RestoreLab, to_group
@@ -18,6 +19,7 @@ KEY = "windowsAutopilotDeploymentProfile"
 PATH = "deviceManagement/windowsAutopilotDeploymentProfiles"
 EVERYBODY: Json = {"target": {"@odata.type": "#microsoft.graph.allDevicesAssignmentTarget"}}
 PILOTS, KIOSKS = (to_group(f"77777777-0000-4000-8000-00000000000{number}") for number in (1, 2))
+OTHERS = to_group("77777777-0000-4000-8000-000000000004")
 NOT_STAFF = to_group("77777777-0000-4000-8000-000000000003", excluded=True)
 WANTED = [EVERYBODY, NOT_STAFF]
 DURING = [PILOTS, KIOSKS]  # what an administrator made of it
@@ -79,6 +81,29 @@ async def a_reassigned_profile(opened: Lab, simulator: RunningSimulator) -> tupl
 async def outcome(world: RestoreLab, run: RunRecord) -> tuple[str, str | None]:
     [only] = (await world.outcomes(run)).values()
     return only
+
+
+@pytest.mark.parametrize("later", [[], [OTHERS]], ids=["nobody", "somebody"])
+async def test_a_retry_goes_on_with_assignments_unless_somebody_assigned_it_since(
+    opened: Lab, simulator: RunningSimulator, later: list[Json]
+) -> None:
+    world, directory, preview = await a_reassigned_profile(opened, simulator)
+    order = {"harm": "status", "status": 503, "tenant": directory, "method": "POST|DELETE", "path": "/assignments"}
+    simulator.admin("POST", "/faults", {**order, "skip": 1, "times": 100})
+    run = await world.execute(preview)
+    assert await outcome(world, run) == ("failed", "restore.verify_failed")
+    simulator.admin("DELETE", "/faults")
+    half = await assigned(simulator, directory)
+    [(_, remote_id)] = (await captured(simulator, directory, KEY)).objects
+    with simulator.graph(directory) as graph:
+        for one in later:
+            graph.post(f"{PATH}/{remote_id}/assignments", json=one).raise_for_status()
+
+    again = await retried(world, run)
+
+    expected = [*half, OTHERS] if later else WANTED
+    assert (await outcome(world, again))[0] == ("unknown" if later else "applied_updated")
+    assert await assigned(simulator, directory) == normalised_assignments(expected)
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
