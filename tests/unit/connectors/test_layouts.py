@@ -21,7 +21,19 @@ from shared.connectors.normalise import fingerprint, normalised, normalised_assi
 from shared.connectors.policy_types import POLICY_TYPES, all_types
 from shared.domain.archives import MANIFEST_NAME, Manifest, verify_archive
 from shared.domain.errors import PermanentError, SafeCode
-from tests.support.archives import EVERYBODY, FILTER, GROUP, PLENTY, SCRIPT, TO_GROUP, File, a_file, an_archive
+from tests.support.archives import (
+    EVERYBODY,
+    FILTER,
+    GROUP,
+    PLENTY,
+    SCRIPT,
+    TO_GROUP,
+    File,
+    a_file,
+    a_manifest,
+    a_zip,
+    an_archive,
+)
 
 TOOLS = [Layout.INTUNEMANAGEMENT, Layout.INTUNECD]
 
@@ -355,6 +367,21 @@ def test_an_archive_with_assignments_that_no_export_made_is_not_unpacked(
 ) -> None:
     with pytest.raises(PermanentError) as refused:
         unpacked(tmp_path, an_archive([File(content={**SCRIPT, "assignments": assignments})]), layout)
+    assert refused.value.code is SafeCode.FOLDER_NOT_A_POLICY
+
+
+@pytest.mark.parametrize("hostile", ["remote_id", "description"])
+def test_text_that_no_file_can_hold_is_refused_and_no_defect(tmp_path: Path, hostile: str) -> None:
+    content = json.dumps({**SCRIPT, "description": "\ud800" if hostile == "description" else ""}).encode()
+    manifest = json.loads(a_manifest([("a.json", content, len(content))]))
+    manifest["files"][0]["remote_id"] = "\ud800" if hostile == "remote_id" else "r1"
+
+    archive = a_zip([("a.json", content)], json.dumps(manifest).encode())
+    if hostile == "remote_id":  # it is made part of a name, which can be any
+        assert len(list(unpacked(tmp_path, archive, Layout.INTUNEMANAGEMENT).rglob("*.json"))) == 2
+        return
+    with pytest.raises(PermanentError) as refused:
+        unpacked(tmp_path, archive, Layout.INTUNEMANAGEMENT)
     assert refused.value.code is SafeCode.FOLDER_NOT_A_POLICY
 
 
