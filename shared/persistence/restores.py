@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import (
     CTE,
     ColumnElement,
+    Integer,
     Select,
     Text,
     and_,
@@ -219,6 +220,16 @@ class SqlRestores(SqlPlans):
             func.coalesce(items.error_code, "") != SafeCode.RESTORE_VERIFY_FAILED.value,
             func.coalesce(items.error_context["reason"].astext, "").not_in(_OVER),
             wait > timedelta(),
+        )
+        return {row[0]: row[1] for row in await self._connection.execute(statement)}
+
+    async def kept_before(self, run_id: UUID, ordinals: Sequence[int]) -> Mapping[int, str]:
+        """Return the hashes of what items' first intents kept of their objects, by ordinal."""
+        items = restore_run_items.c
+        statement = select(items.ordinal, items.before_sha256).where(
+            self._of(run_id),
+            items.ordinal == any_(cast(bindparam("ordinals", list(ordinals)), ARRAY(Integer))),
+            items.before_sha256.is_not(None),
         )
         return {row[0]: row[1] for row in await self._connection.execute(statement)}
 

@@ -1,6 +1,7 @@
 """A retry of an execution: the same plan, only what was left undone, and no write twice."""
 
 from typing import Any
+from uuid import UUID
 
 from shared.domain.errors import PermanentError, SafeCode, TransientError
 from shared.domain.runs import Counts, RunStatus
@@ -13,7 +14,7 @@ FILTER = "assignmentFilter"
 REFUSED = raising(PermanentError(SafeCode.GRAPH_BAD_REQUEST))
 
 
-async def retried(world: RestoreLab, parent: RunRecord, **metadata: Any) -> RunRecord:
+async def retried(world: RestoreLab, parent: RunRecord, *, undo_of: UUID | None = None, **metadata: Any) -> RunRecord:
     """Carry out the child that the dispatcher would create."""
     preview = parent.preview_run_id
     child = await world._add_run(
@@ -22,6 +23,7 @@ async def retried(world: RestoreLab, parent: RunRecord, **metadata: Any) -> RunR
         writes=True,
         preview_run_id=preview,
         retry_of=parent.id,
+        undo_of=undo_of,
         metadata=metadata,
     )
     return await world.finished(child)
