@@ -12,7 +12,7 @@ from typing import Any
 from shared.connectors.completeness import judge
 from shared.connectors.folder.files import parse_object
 from shared.connectors.normalise import is_plain_id
-from shared.connectors.policy_types import policy_type
+from shared.connectors.policy_types import PolicyType, policy_type
 from shared.domain.archives import ArchivedFile, Manifest
 from shared.domain.backups import Quality
 from shared.domain.errors import PermanentError, SafeCode
@@ -80,10 +80,10 @@ class ArchiveImport:
     def _decoded(self, file: ArchivedFile) -> tuple[Snapshot, NewBackupItem]:
         one = policy_type(file.policy_type)
         payload = parse_object(self._archive.read(file.path))
-        if not all(condition.holds(payload) for condition in one.where):
+        if not all(condition.holds(payload) for condition in one.where) or _is_the_services_own(one, payload):
             raise PermanentError(SafeCode.POLICY_TYPE_UNKNOWN)  # of another kind of its collection than it says
         given = payload.pop("assignments", None if one.assigning else [])
-        assignments = [entry for entry in given if isinstance(entry, dict)] if isinstance(given, list) else None
+        assignments = given if isinstance(given, list) and all(isinstance(entry, dict) for entry in given) else None
         known = assignments is not None and (bool(assignments) or payload.get("isAssigned") is not True)
         document = {"policy_type": one.key, "payload": payload, "assignments": assignments if known else None}
         groups = _referred(assignments or (), self._groups)
@@ -99,6 +99,10 @@ class ArchiveImport:
             quality=item.quality if quality is Quality.FULL else quality,
             warnings=tuple(dict.fromkeys((*missing, *item.warnings))),
         )
+
+
+def _is_the_services_own(one: PolicyType, payload: Mapping[str, Any]) -> bool:
+    return bool(one.foreign_flag) and payload.get(one.foreign_flag) is True
 
 
 def _plain_id(*given: str) -> str:

@@ -46,7 +46,7 @@ class FolderExport:
     def read(self, item: ExportedItem) -> tuple[Json, Mapping[str, str]]:
         """Return the object with its assignments inside, and the names of the groups that they refer to by id.
 
-        An object without `assignments` has none here either: they are not known. Raises `PermanentError` with the
+        An object whose `assignments` cannot be read has none here: they are not known. Raises `PermanentError` with the
         reason why the file cannot be taken.
         """
         if self.layout is Layout.ARCHIVE:
@@ -58,8 +58,8 @@ class FolderExport:
             without_notes(payload)
         except RecursionError:
             raise PermanentError(SafeCode.POLICY_NOT_CANONICAL) from None
-        if not isinstance(given, list):
-            return payload, {}
+        if not isinstance(given, list) or not all(isinstance(entry, dict) for entry in given):
+            return payload, {}  # one that is not understood may be an exclusion: the list is not known without it
         assigned = with_ids(given, self.groups, self.filters)
         return {**payload, "assignments": assigned.assignments}, assigned.groups
 
