@@ -1,5 +1,6 @@
 """The engine: one pool of a process, and errors of the driver translated where they enter."""
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ _TRANSIENT_STATES = ("08", "40", "53", "57", "55P03")
 # A forgotten transaction holds back vacuum and every claim; ours last milliseconds.
 _IDLE_IN_TRANSACTION_MS = "30000"
 _STATEMENT_TIMEOUT_MS = "60000"
+# A server that is gone without a word, as after a failover, leaves a statement waiting for ever: nobody sends anything.
+# The kernel asks after 15 seconds of silence, and ends the connection after 30, or when what was sent is not received.
+_KEEP_ALIVE = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
 _FRESH_FOR = 1.0  # seconds; a connection that answered this lately is not asked whether it lives
 
 
@@ -46,6 +50,7 @@ def create_engine(database_url: str, *, service: str, pool_size: int = 10) -> As
             },
         },
     )
+    _keep_alive(engine)
     _ask_idle_connections(engine)
     return engine
 
@@ -53,6 +58,20 @@ def create_engine(database_url: str, *, service: str, pool_size: int = 10) -> As
 def committing_each(engine: AsyncEngine) -> AsyncEngine:
     """Return `engine` for work that is one statement: it commits by itself, one round trip instead of three."""
     return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _keep_alive(engine: AsyncEngine) -> None:
+    """Have the kernel notice that a server is gone; the driver has no setting for it."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_options(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's connection, as adapted
+        line = connection.driver_connection._transport.get_extra_info("socket")  # noqa: SLF001  the only way to it
+        if line is None or line.family == socket.AF_UNIX:
+            return
+        for name, value in _KEEP_ALIVE.items():
+            if (option := getattr(socket, name, None)) is not None:  # not every system knows all of them
+                level = socket.SOL_SOCKET if name.startswith("SO_") else socket.IPPROTO_TCP
+                line.setsockopt(level, option, value)
 
 
 def _ask_idle_connections(engine: AsyncEngine) -> None:
