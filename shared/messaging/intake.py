@@ -3,13 +3,14 @@
 A handler that is cancelled was cut off from the broker, which then delivers the message again: nothing is acked.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aio_pika
 import structlog
-from aio_pika.exceptions import AMQPError
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from faststream import AckPolicy
 from faststream.exceptions import RejectMessage
 
@@ -25,7 +26,7 @@ from shared.messaging.broker import (
     live_feed_queue,
     subscriber_options,
 )
-from shared.messaging.connection import CONNECT_TIMEOUT, client_name, named_url
+from shared.messaging.connection import CONNECT_TIMEOUT, client_name, is_cancelled, named_url
 from shared.messaging.envelope import ATTEMPT, FAILED_AT, FIELD, REASON, Envelope, attempt_of, onward, read
 from shared.messaging.publisher import ConfirmedPublisher, Delivery, PublishFailed
 from shared.messaging.topology import RETRY_QUEUE, RETRY_TIER, RETRY_TIERS, RetryTier
@@ -33,12 +34,14 @@ from shared.runtime.failpoints import reached
 from shared.runtime.metrics import MESSAGES
 
 if TYPE_CHECKING:
-    from aio_pika.abc import AbstractIncomingMessage
+    from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 
 M = TypeVar("M", bound=Contract)
 Handler = Callable[[M, Envelope], Awaitable[None]]
 
 log = structlog.get_logger(__name__)
+
+CANCEL_TIMEOUT = 10.0  # seconds for the broker to take a consumer off, when a service stops
 
 
 class Intake:
@@ -138,7 +141,7 @@ class Intake:
         for subscriber in self.broker.subscribers:
             queue, tag = getattr(subscriber, "_queue_obj", None), _tag_of(subscriber)
             if queue is not None and tag is not None and not queue.channel.is_closed:
-                await queue.cancel(tag)
+                await _cancel(queue, tag)
         await self.broker.stop()
 
     async def _take(
@@ -212,6 +215,19 @@ class Intake:
 
 def _tag_of(subscriber: object) -> str | None:
     return getattr(subscriber, "_consumer_tag", None)
+
+
+async def _cancel(queue: "AbstractQueue", tag: str) -> None:
+    """Cancel a consumer; where the broker does not answer, the connection's end will."""
+    try:
+        async with asyncio.timeout(CANCEL_TIMEOUT):
+            await queue.cancel(tag)
+    except (AMQPError, ChannelInvalidStateError, OSError) as error:
+        log.warning("consumer.not_cancelled", queue=queue.name, kind=type(error).__name__)
+    except asyncio.CancelledError:
+        if is_cancelled():
+            raise
+        log.warning("consumer.not_cancelled", queue=queue.name, kind="CancelledError")
 
 
 def _is_consuming(subscriber: object) -> bool:

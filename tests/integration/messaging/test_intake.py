@@ -415,3 +415,22 @@ async def test_every_replica_sees_every_event_on_its_live_feed(rabbit: Rabbit, p
         await intake.stop()
     assert seen[0] == seen[1]
     assert seen[0].model_dump()["sequence"] == 3
+
+
+async def test_a_service_whose_broker_is_silent_stops_in_order(rabbit: Rabbit, publisher: ConfirmedPublisher) -> None:
+    """Nobody takes its consumers off, and the client gives the line up in the middle of it."""
+    async with Proxy(rabbit.amqp_url).running() as proxy:
+        intake = Intake(f"{proxy.url}?heartbeat=1", ServiceName.RESTORE, publisher, graceful_timeout=5)
+
+        async def nothing(_: WakeUp, __: Envelope) -> None:
+            pass
+
+        for queue in (Queue.RESTORE_INTERACTIVE, Queue.RESTORE_BACKGROUND):
+            intake.subscriber(queue, WakeUp, prefetch=1)(nothing)
+        await intake.start()
+        proxy.silence()
+
+        async with asyncio.timeout(2 * PATIENCE):
+            await intake.stop()
+
+    assert not intake.is_consuming
