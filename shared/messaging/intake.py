@@ -12,7 +12,7 @@ import aio_pika
 import structlog
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from faststream import AckPolicy
-from faststream.exceptions import RejectMessage
+from faststream.exceptions import NackMessage, RejectMessage
 
 from shared.contracts.base import Contract
 from shared.contracts.events import RunEvent
@@ -166,7 +166,7 @@ class Intake:
                     await self._send_on("message.dead", error, self._dead(queue, message, code))
                 else:
                     tier = self._tiers[attempt - 1]
-                    await self._send_on("message.retried", error, self._later(queue, message, error, tier))
+                    await self._retry(error, self._later(queue, message, error, tier))
             except ReinstateError as error:
                 await self._send_on("message.dead", error, self._dead(queue, message, error.code))
             except Exception:
@@ -175,13 +175,29 @@ class Intake:
 
     async def _send_on(self, action: str, error: ReinstateError, delivery: Delivery) -> None:
         """Hand the message over; returning acks it here. If that fails, the broker dead-letters it."""
-        log.warning(action, **{**error.context, "code": error.code, "next_attempt": delivery.headers.get(ATTEMPT)})
         try:
-            await self._publisher.send(delivery)
+            await self._hand_over(action, error, delivery)
         except PublishFailed as failure:
             self._count("dead", error.code)
             log.error("message.rejected", code=error.code, reason=failure.context.get("reason"))  # noqa: TRY400  no traces in logs
             raise RejectMessage from failure
+
+    async def _retry(self, error: TransientError, delivery: Delivery) -> None:
+        """Hand the message to a waiting room. If that fails, it waits here and goes back to its queue.
+
+        Two outages at a time are no reason to give a command up that the next attempt would carry out.
+        """
+        try:
+            await self._hand_over("message.retried", error, delivery)
+        except PublishFailed as failure:
+            self._count("retried", error.code)
+            log.warning("message.given_back", code=error.code, reason=failure.context.get("reason"))
+            await asyncio.sleep(self._tiers[0].delay.total_seconds())
+            raise NackMessage(requeue=True) from failure
+
+    async def _hand_over(self, action: str, error: ReinstateError, delivery: Delivery) -> None:
+        log.warning(action, **{**error.context, "code": error.code, "next_attempt": delivery.headers.get(ATTEMPT)})
+        await self._publisher.send(delivery)
         self._count(action.rpartition(".")[2], SafeCode(delivery.headers[REASON]))
 
     def _count(self, outcome: str, reason: SafeCode | None = None) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -19,7 +20,7 @@ from shared.messaging.connection import client_name, user_of
 from shared.messaging.envelope import Envelope
 from shared.messaging.intake import Intake
 from shared.messaging.publisher import ConfirmedPublisher
-from shared.messaging.topology import RETRY_TIERS
+from shared.messaging.topology import RETRY_TIERS, RetryTier
 from shared.runtime.metrics import REGISTRY
 from tests.support.rabbit import PATIENCE, Proxy, Rabbit, eventually
 
@@ -30,6 +31,9 @@ Subscribe = Callable[[Handle], Awaitable[Intake]]
 
 def a_wake_up() -> WakeUp:
     return WakeUp(tenant_id=uuid4(), run_type=RunType.RESTORE, run_id=uuid4(), lane=Lane.INTERACTIVE)
+
+
+OUTAGE = TransientError(SafeCode.SERVICE_UNAVAILABLE)
 
 
 class Recorder:
@@ -415,6 +419,22 @@ async def test_every_replica_sees_every_event_on_its_live_feed(rabbit: Rabbit, p
         await intake.stop()
     assert seen[0] == seen[1]
     assert seen[0].model_dump()["sequence"] == 3
+
+
+async def test_what_cannot_be_handed_to_a_waiting_room_is_tried_again_all_the_same(rabbit: Rabbit) -> None:
+    """The database and the line for publishing may be away together: no reason to have a person look at it."""
+    nowhere, recorder = ConfirmedPublisher("amqp://guest@127.0.0.1:1/", ServiceName.RESTORE), Recorder(OUTAGE)
+    at_once = RetryTier("5s", timedelta(milliseconds=10))
+    intake = Intake(rabbit.amqp_url, ServiceName.RESTORE, nowhere, graceful_timeout=5, tiers=(at_once,))
+    intake.subscriber(QUEUE, WakeUp, prefetch=1)(recorder)
+    await send(rabbit, encode(a_wake_up()), message_id="w-1")
+    await intake.start()
+
+    attempts = [(await recorder.next())[1] for _ in range(2)]
+    await intake.stop()
+
+    assert [(one.message_id, one.redelivered) for one in attempts] == [("w-1", False), ("w-1", True)]
+    await rabbit.holds({QUEUE: 0, "restore.dead": 0})
 
 
 async def test_a_service_whose_broker_is_silent_stops_in_order(rabbit: Rabbit, publisher: ConfirmedPublisher) -> None:
