@@ -156,6 +156,8 @@ class Engine:
             return Ending(RunStatus.ABORTED, SafeCode.RUN_ABORTED)
         if run.deadline_at is not None and run.deadline_at <= lease.granted_at:
             return ended_early(run, SafeCode.RUN_DEADLINE_EXCEEDED)
+        if run.abandoned >= self._settings.max_abandoned:
+            return ended_early(run, SafeCode.RUN_STALE_RUNNING)
         if refusal is not None:
             return ended_early(run, refusal)
         if run.operation not in self._works:
