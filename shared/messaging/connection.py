@@ -7,10 +7,13 @@ import socket
 from yarl import URL
 
 from shared.contracts.names import ServiceName
+from shared.messaging.malformed import tolerate
 
 HEARTBEAT = 10  # seconds; the default of 60 leaves the messages of a cut-off worker idle for three minutes
 RECONNECT_INTERVAL = 1.0  # seconds between two attempts
 CONNECT_TIMEOUT = 10.0  # seconds
+
+tolerate()
 
 
 def client_name(service: ServiceName | str) -> str:

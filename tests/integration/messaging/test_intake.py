@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -17,6 +17,7 @@ from shared.contracts.work import WakeUp
 from shared.domain.errors import LeaseLost, PermanentError, PoisonMessage, SafeCode, TransientError
 from shared.domain.runs import Lane, RunType
 from shared.messaging.connection import client_name, user_of
+from shared.messaging.dead_letters import DeadLetters
 from shared.messaging.envelope import Envelope
 from shared.messaging.intake import Intake
 from shared.messaging.publisher import ConfirmedPublisher
@@ -454,3 +455,38 @@ async def test_a_service_whose_broker_is_silent_stops_in_order(rabbit: Rabbit, p
             await intake.stop()
 
     assert not intake.is_consuming
+
+
+class NoTime(datetime):
+    """A time that no calendar knows, as any client may write it into eight bytes."""
+
+    def timestamp(self) -> float:
+        return 2.0**62
+
+
+NO_TIME = NoTime(2026, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("properties", [{"timestamp": NO_TIME}, {"headers": {"when": NO_TIME}}])
+async def test_a_message_with_an_impossible_time_is_parked_and_cuts_nobody_off(
+    rabbit: Rabbit, subscribe: Subscribe, properties: dict[str, object]
+) -> None:
+    """The client cannot decode it: its connection would end with each delivery, and later that of who looks at it."""
+    recorder = Recorder()
+    await subscribe(recorder)
+
+    await send(rabbit, encode(a_wake_up()), message_id="bad", **properties)
+    await send(rabbit, encode(a_wake_up()), message_id="good")
+
+    assert (await recorder.next())[1].message_id == "good"
+    await rabbit.holds({QUEUE: 0, "restore.parked": 1, "restore.dead": 0})
+
+
+async def test_whoever_looks_at_a_message_with_impossible_properties_sees_it(rabbit: Rabbit) -> None:
+    await rabbit.publish("commands", "nobody", b"{}", message_id="bad", timestamp=NO_TIME)
+    await rabbit.holds({"unrouted": 1})
+
+    async with DeadLetters(rabbit.amqp_url, "test") as dead, dead.look("unrouted") as reading:
+        seen = [held.letter.message_id async for held in reading]
+
+    assert (seen, reading.whole) == (["bad"], True)
