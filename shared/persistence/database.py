@@ -1,5 +1,6 @@
 """The engine: one pool of a process, and errors of the driver translated where they enter."""
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ _KNOWS_THE_LIMIT = (17,)
 _ALLOW_LONG = text(
     "SELECT set_config('transaction_timeout', '0', true), set_config('transaction_timeout', :limit, true)"
 )
+# A server that is gone without a word, as after a failover, leaves a statement waiting for ever: nobody sends anything.
+# The kernel asks after 15 seconds of silence, and ends the connection after 30, or when what was sent is not received.
+_KEEP_ALIVE = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
 _FRESH_FOR = 1.0  # seconds; a connection that answered this lately is not asked whether it lives
 
 
@@ -65,6 +69,7 @@ def create_engine(
         },
     )
     _limit_transactions(engine, limit)
+    _keep_alive(engine)
     _ask_idle_connections(engine)
     return engine
 
@@ -94,6 +99,20 @@ def _limit_transactions(engine: AsyncEngine, limit: str) -> None:
 
 def _milliseconds(limit: timedelta) -> str:
     return str(round(limit / timedelta(milliseconds=1)))
+
+
+def _keep_alive(engine: AsyncEngine) -> None:
+    """Have the kernel notice that a server is gone; the driver has no setting for it."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_options(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's connection, as adapted
+        line = connection.driver_connection._transport.get_extra_info("socket")  # noqa: SLF001  the only way to it
+        if line is None or line.family == socket.AF_UNIX:
+            return
+        for name, value in _KEEP_ALIVE.items():
+            if (option := getattr(socket, name, None)) is not None:  # not every system knows all of them
+                level = socket.SOL_SOCKET if name.startswith("SO_") else socket.IPPROTO_TCP
+                line.setsockopt(level, option, value)
 
 
 def _ask_idle_connections(engine: AsyncEngine) -> None:
