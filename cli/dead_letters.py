@@ -30,7 +30,7 @@ from shared.persistence.unit_of_work import SqlTransaction, SqlUnitOfWork
 from shared.ports import AuditEntry
 
 LOCK_SECONDS = 30.0  # until somebody else who looks counts as in the way
-Key = tuple[str, str | None]
+Key = tuple[str, str | None, datetime | None, bytes]
 
 
 class Action(StrEnum):
@@ -289,7 +289,8 @@ def letter_of_row(row: RefusedRow) -> Letter:
 
 
 def _key(letter: Letter) -> Key:
-    return (letter.queue, letter.message_id)
+    """Tell messages apart; the id alone would not do: an outsider's may have none, or another's."""
+    return (letter.queue, letter.message_id, letter.since, letter.body)
 
 
 class _Pace:

@@ -99,6 +99,7 @@ class RunRecord:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     is_paused: bool = False  # its operation rests; only who works the run is told
     watchers: tuple[UUID, ...] | None = field(default=None, compare=False)  # only where they are known
+    abandoned: int = 0  # times in a row that its worker was not heard of again before an item ended
 
 
 @dataclass(frozen=True, slots=True)

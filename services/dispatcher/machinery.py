@@ -123,18 +123,17 @@ async def running(settings: DispatcherSettings, metrics: Metrics) -> AsyncIterat
 @asynccontextmanager
 async def _moving(machinery: Machinery, settings: DispatcherSettings) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    relay = asyncio.create_task(_relay_and_consume(machinery, stop), name="relay")
-    sweeper = asyncio.create_task(
-        machinery.sweeper.run(stop, every=timedelta(seconds=settings.dispatcher_sweep_interval)), name="sweeper"
+    spawn = machinery.background.spawn
+    sweeps = timedelta(seconds=settings.dispatcher_sweep_interval)
+    looks = timedelta(seconds=settings.dispatcher_dead_letter_interval)
+    machinery.tasks = (
+        spawn(_relay_and_consume(machinery, stop), name="broker"),
+        spawn(machinery.sweeper.run(stop, every=sweeps), name="sweeper"),
+        spawn(machinery.collector.run(stop, every=looks), name="collector"),
     )
-    collector = asyncio.create_task(
-        machinery.collector.run(stop, every=timedelta(seconds=settings.dispatcher_dead_letter_interval)),
-        name="collector",
-    )
-    machinery.tasks = (relay, sweeper, collector)
     patience = timedelta(seconds=settings.consumers_lost_limit)
-    watchdog = machinery.background.spawn(machinery.vitals.watch_consumers(patience), name="consumers")
-    streams = machinery.background.spawn(machinery.room.streams.run(), name="streams")
+    watchdog = spawn(machinery.vitals.watch_consumers(patience), name="consumers")
+    streams = spawn(machinery.room.streams.run(), name="streams")
     try:
         yield
     finally:
@@ -154,7 +153,7 @@ async def _relay_and_consume(machinery: Machinery, stop: asyncio.Event) -> None:
     """
     if not await _until_it_works(machinery.publisher.start, stop):
         return
-    relay = asyncio.create_task(machinery.relay.run(), name="relay")
+    relay = machinery.background.spawn(machinery.relay.run(), name="relay")
     log.info("intake.started", consuming=await _until_it_works(machinery.intake.start, stop))
     await relay
 

@@ -8,7 +8,8 @@ from services.restore_worker.attempting import READ_BACKS, Attempt, Ended, Unrea
 from services.restore_worker.desired import NO_ASSIGNMENTS, Desired
 from services.restore_worker.live import Seen
 from services.restore_worker.probing import Probe, Probed, Verdict
-from shared.connectors.normalise import restorable_body
+from shared.connectors.normalise import defaults_for, restorable_body
+from shared.connectors.policy_types import policy_type
 from shared.domain.errors import (
     ConflictError,
     HalfWrittenError,
@@ -52,6 +53,8 @@ class Change(Attempt):
             return True, await self._assigned_so_far()
         if self.entry.half_written:
             seen = await self._half_done(self.entry.target_id or self.item.remote_id)
+            if self._was_touched(seen):
+                raise Ended(Outcome.UNKNOWN, SafeCode.RESTORE_OUTCOME_UNKNOWN, seen.remote_id)
             return seen.fingerprint == self.goal.fingerprint, seen
         probed = await self._judged(self._probe.write())
         if probed.verdict is Verdict.NOT_APPLIED:
@@ -60,7 +63,11 @@ class Change(Attempt):
 
     async def _assigned_so_far(self) -> Seen | None:
         if self.entry.half_assigned:
-            return await self._half_done(self.item.remote_id)
+            seen = await self._half_done(self.item.remote_id)
+            known = (*self.entry.assigned_before, *(self.goal.assignments or ()))
+            if any(entry not in known for entry in seen.assignments):  # somebody assigned it since
+                raise Ended(Outcome.UNKNOWN, SafeCode.RESTORE_OUTCOME_UNKNOWN, seen.remote_id)
+            return seen
         return (await self._judged(self._probe.assign(self.item.remote_id))).seen
 
     async def _half_done(self, remote_id: str | None) -> Seen:
@@ -69,6 +76,21 @@ class Change(Attempt):
         if seen is None:
             raise Ended(Outcome.UNKNOWN, SafeCode.RESTORE_OUTCOME_UNKNOWN)
         return seen
+
+    def _was_touched(self, seen: Seen) -> bool:
+        """Tell whether somebody changed what our own call had written before the rest of it could follow.
+
+        What has a call of its own may be anything in between; an object that is as before does not show our call yet.
+        """
+        calls = policy_type(self.material.backup.policy_type).sub_calls
+        apart = {key for call in calls for key in (call.key, *call.also)}
+        if not apart or seen.fingerprint == self.entry.live_fingerprint:
+            return False
+        theirs, ours = (
+            {key: value for key, value in form.items() if key not in apart}
+            for form in (seen.normal_form, self.goal.normal_form)
+        )
+        return theirs != ours
 
     async def _undrifted(self) -> Seen | None:
         """Return the live object if it still is what the preview saw; end the item before any write otherwise."""
@@ -87,6 +109,8 @@ class Change(Attempt):
     async def _write(self, seen: Seen | None) -> Seen:
         kind = self.material.backup.policy_type
         body = restorable_body(kind, self.goal.payload)
+        if seen:
+            body |= defaults_for(kind, seen.normal_form, body)
         target = seen.remote_id if seen else None
         await self._intend(Step.WRITE, target, body, seen)
         tag = self.slice_.tag(self.item, Step.WRITE)
@@ -96,7 +120,7 @@ class Change(Attempt):
             else:
                 await self.writer.update(kind, seen.remote_id, body, seen.policy.etag, tag)
         except (ConflictError, NotFoundError):
-            raise Ended(Outcome.BLOCKED, SafeCode.RESTORE_PLAN_CHANGED, target) from None
+            raise self._met_another(target) from None
         except HalfWrittenError:
             raise
         except ThrottledError as error:
@@ -109,6 +133,7 @@ class Change(Attempt):
 
     async def _assign(self, seen: Seen) -> Seen:
         remote_id, assignments = seen.remote_id, self.goal.assignments or []
+        self.assigned_before = seen.assignments
         await self._intend(Step.ASSIGN, remote_id, assignments, seen)
         tag = self.slice_.tag(self.item, Step.ASSIGN)
         try:
@@ -124,15 +149,22 @@ class Change(Attempt):
 
     async def _intend(self, step: Step, target: str | None, body: object, seen: Seen | None) -> None:
         replaced = seen if self.entry.action is PlanAction.UPDATE else None
-        await self.intend(step, target, body, self._left, replaced)
+        await self.intend(step, target, body, self._left_by(step), replaced)
 
-    @property
-    def _left(self) -> Form:
-        """What there is once the item is done."""
-        steps, entry = self.entry.steps, self.entry
-        payload = self.goal.fingerprint if Step.WRITE in steps else entry.live_fingerprint
-        assignments = self.goal.assignments_fingerprint if Step.ASSIGN in steps else entry.live_assignments_fingerprint
+    def _left_by(self, step: Step) -> Form:
+        """What there is once the call of the step has happened: an undo may have to go back from there."""
+        entry, assigns = self.entry, step is Step.ASSIGN
+        payload = self.goal.fingerprint if Step.WRITE in entry.steps else entry.live_fingerprint
+        assignments = self.goal.assignments_fingerprint if assigns else entry.live_assignments_fingerprint
         return Form(payload or "", assignments or NO_ASSIGNMENTS)
+
+    def _met_another(self, target: str | None) -> Ended:
+        """A refusal by the object's state says that this call did nothing, and nothing about those before it."""
+        if self.entry.half_written:
+            return Ended(Outcome.FAILED, SafeCode.RESTORE_VERIFY_FAILED, target)
+        if self.item.state is ItemState.INTENT:
+            return Ended(Outcome.UNKNOWN, SafeCode.RESTORE_OUTCOME_UNKNOWN, target)
+        return Ended(Outcome.BLOCKED, SafeCode.RESTORE_PLAN_CHANGED, target)
 
     async def _settled_by(self, probe: Awaitable[Probed], error: TransientError) -> Seen:
         """Judge a write whose answer was lost; raise `error` when it surely did not happen."""

@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ from services.restore_worker.live import Live, Seen
 from services.restore_worker.material import Material, plan_of
 from services.restore_worker.planning import PlanEntry
 from shared.connectors.normalise import fingerprint
-from shared.connectors.port import TenantWriter
+from shared.connectors.port import Json, TenantWriter
 from shared.domain.errors import HalfWrittenError, SafeCode, ThrottledError, TransientError
 from shared.domain.items import ItemState, Outcome
 from shared.domain.plans import Step
@@ -74,6 +75,7 @@ class Attempt(ABC):
     max_attempts: int
     may_have_written: bool = False
     step: Step = Step.WRITE  # the one whose intent was committed last
+    assigned_before: Sequence[Json] = ()  # what an assign began with
 
     async def apply(self) -> ItemResult:
         """Do what is still to do; raise the connector's errors, or `Unfinished`, while another attempt may help."""
@@ -132,13 +134,22 @@ class Attempt(ABC):
     def _complete_later(self, half: HalfWrittenError) -> ItemResult:
         """Remember with the plan which step is half done; the next attempt completes it."""
         error = half.cause if isinstance(half.cause, ThrottledError) else half
+        progress = {**plan_of(self.item), **self._half_done_so_far}
+        if half.is_final:
+            context, ordinal = half.context, self.item.ordinal
+            return ItemResult(ordinal, Outcome.FAILED, half.code, context, remote_id=half.remote_id, plan=progress)
         if self._is_last_attempt(error):
             code = SafeCode.RESTORE_VERIFY_FAILED
             return ItemResult(self.item.ordinal, Outcome.FAILED, code, remote_id=half.remote_id)
         reason = REFUSED if was_refused(error) else HALF_WRITTEN
-        half_done = "half_written" if self.step is Step.WRITE else "half_assigned"
-        progress = {**plan_of(self.item), half_done: True}
         raise Unfinished(error, reason, remote_id=half.remote_id, plan=progress) from half
+
+    @property
+    def _half_done_so_far(self) -> Json:
+        if self.step is Step.WRITE:
+            return {"half_written": True}
+        before = self.entry.assigned_before if self.entry.half_assigned else self.assigned_before
+        return {"half_assigned": True, "assigned_before": list(before)}
 
     def _read_later(self, unread: Unread) -> ItemResult:
         """Remember with the plan that the step was answered; the next attempt goes on with reading its effect."""

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -30,6 +30,7 @@ from shared.domain.restore_options import OVERWRITE, RestoreOptions
 from shared.domain.retry import RetryPolicy
 from shared.domain.runs import RunStatus
 from shared.engine.work import Slice, WorkItem, outcomes_and_failures
+from shared.persistence.snapshots import Snapshot
 from shared.ports import Intent, Item, ItemResult
 
 INTENT_GRACE = timedelta(seconds=30)  # more than a call may last: until then, a lost one may still be on its way
@@ -109,12 +110,17 @@ class RestoreExecution:
         run = slice_.run
         material = await load(self._uow, run, items)
         fresh: Mapping[int, timedelta] = {}
-        if any(item.state is ItemState.INTENT for item in items):
+        before: Mapping[int, Snapshot] = {}
+        if begun := [item for item in items if item.state is ItemState.INTENT]:
             async with self._uow.begin(run.tenant_id) as tx:
                 fresh = await tx.restores.fresh_intents(run.id, younger_than=self._intent_grace)
+                deletions = [item.ordinal for item in begun if item.step == Step.DELETE]
+                kept = await tx.restores.kept_before(run.id, deletions) if deletions else {}
+                stored = await tx.snapshots.fetch_many(list(kept.values())) if kept else {}
+            before = {ordinal: stored[sha256] for ordinal, sha256 in kept.items() if sha256 in stored}
         async with self._connectors.writer(slice_.connection) as writer:
             live = Live(writer, partial(backed_up_ids, self._uow, run))
-            yield ItemWork(slice_, writer, live, material, fresh, self._max_attempts, options_of(run))
+            yield ItemWork(slice_, writer, live, material, fresh, self._max_attempts, options_of(run), before)
 
     async def keep(self, tx: RestoreTransaction, intents: Sequence[Intent]) -> None:
         """Store what the writes are going to replace: an undo comes back to it."""
@@ -145,6 +151,7 @@ class ItemWork:
     fresh: Mapping[int, timedelta]
     max_attempts: int
     options: RestoreOptions = OVERWRITE
+    before: Mapping[int, Snapshot] = field(default_factory=dict)  # what deletions that were begun found, by ordinal
 
     async def __call__(self, item: Item) -> ItemResult:
         """Carry out one plan entry, or say why not."""
@@ -191,8 +198,13 @@ class ItemWork:
             source = Source(material, content, self.material.known)
         except PermanentError as error:
             return _unusable(item, error.code)
-        goal = await source.desired(self.material.executed, self.live, tag)
-        planned = await source.desired(self.material.planned, self.live, tag) if source.references else goal
+        try:
+            goal = await source.desired(self.material.executed, self.live, tag)
+            planned = await source.desired(self.material.planned, self.live, tag) if source.references else goal
+        except PermanentError as error:  # what it refers to could not be read
+            if item.state is ItemState.INTENT:
+                return _unusable(item, error.code)
+            raise
         if meanings(planned.references) != meanings(entry.references):
             return _unusable(item, SafeCode.RESTORE_PLAN_CHANGED)
         if _cannot_map(entry, goal):
@@ -207,7 +219,8 @@ class ItemWork:
         material = self.material.of(item)
         if self.slice_.run.undo_of is None or not material.backup.absent:
             return _blocked(item, SafeCode.RESTORE_PLAN_CHANGED)
-        removal = Removal(self.slice_, self.writer, self.live, item, material, entry, self.max_attempts)
+        before = self.before.get(item.ordinal)
+        removal = Removal(self.slice_, self.writer, self.live, item, material, entry, self.max_attempts, before=before)
         return await removal.apply()
 
 

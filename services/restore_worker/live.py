@@ -72,6 +72,7 @@ class Live:
         self._fingerprints: dict[tuple[str, str], str | None] = {}
         self._group_names: dict[str, str | None] = {}  # None: there is no such group
         self._groups_named: dict[str, Sequence[str]] = {}
+        self._are_groups_told = True  # where it is not told which ids live, none may be taken for another by its name
 
     async def read(self, policy_type: str, remote_id: str, tag: CallTag) -> Seen | None:
         """Read one object; None when it is not there."""
@@ -149,26 +150,29 @@ class Live:
         """Return the names of those of the groups that live; none where the tenant does not let us look."""
         async with self._turns[_GROUPS]:
             if unasked := [one for one in ids if one not in self._group_names]:
-                found = await self._told(self._reader.group_names(unasked, tag), {})
-                self._group_names |= {one: found.get(one) for one in unasked}
+                found = await self._told(self._reader.group_names(unasked, tag))
+                self._are_groups_told &= found is not None
+                self._group_names |= {one: (found or {}).get(one) for one in unasked}
             named = {one: self._group_names[one] for one in ids}
         return {one: name for one, name in named.items() if name is not None}
 
     async def groups_named(self, names: Sequence[str], tag: CallTag) -> dict[str, Sequence[str]]:
         """Return for each name the ids of all groups that carry it; none where the tenant does not let us look."""
+        if not self._are_groups_told:
+            return dict.fromkeys(names, ())
         async with self._turns[_GROUPS]:
             if unasked := [one for one in names if one not in self._groups_named]:
-                found = await self._told(self._reader.groups_named(unasked, tag), {})
+                found = await self._told(self._reader.groups_named(unasked, tag)) or {}
                 self._groups_named |= {one: found.get(one, ()) for one in unasked}
             return {one: self._groups_named[one] for one in names}
 
     @staticmethod
-    async def _told(asked: Awaitable[Mapping[str, T]], otherwise: Mapping[str, T]) -> Mapping[str, T]:
+    async def _told(asked: Awaitable[Mapping[str, T]]) -> Mapping[str, T] | None:
         try:
             return await asked
         except PermanentError as error:
             _log.warning("restore.groups_not_told", code=error.code)
-            return otherwise
+            return None
 
     async def _read_of_type(self, policy_type: str, remote_id: str, tag: CallTag) -> Seen | None:
         """Read one object by an id from outside; None also when the system refuses it or it is of another type."""

@@ -9,7 +9,7 @@ import orjson
 from services.restore_worker.desired import NO_ASSIGNMENTS, Desired
 from services.restore_worker.live import Found, Seen
 from services.restore_worker.material import Material, placeholder, warnings_of
-from services.restore_worker.phases import ASSIGNMENT_FILTER
+from services.restore_worker.phases import ASSIGNMENT_FILTER, SCOPE_TAG
 from shared.connectors.normalise import diff, has_masked_secret
 from shared.connectors.policy_types import policy_type
 from shared.connectors.port import Json
@@ -48,6 +48,7 @@ class PlanEntry:
     # Of an execution only, while its item is open:
     half_written: bool = False  # a write of several calls stopped in the middle
     half_assigned: bool = False  # assignments that are sent one by one stopped in the middle
+    assigned_before: Sequence[Json] = ()  # the assignments that there were before the first of them was sent
     sent: Step | None = None  # this step's call was answered, but the tenant does not show its effect yet
     looks: int = 0  # times that the effect was looked for
 
@@ -149,7 +150,8 @@ def _unclear(material: Material, found: Found, options: RestoreOptions) -> SafeC
         return SafeCode.RESTORE_NAME_TAKEN if found.candidates or material.is_homonym else None
     if material.target is not None:
         return SafeCode.RESTORE_TARGET_MISSING if found.seen is None else None
-    is_of_another = found.seen is not None and found.seen.remote_id in options.targets.values()
+    taken = {target.casefold() for target in options.targets.values()}
+    is_of_another = found.seen is not None and found.seen.remote_id.casefold() in taken
     is_homonym = material.is_homonym and not found.by_id
     if found.candidates > 1 or found.is_claimed or is_of_another or is_homonym:
         return SafeCode.RESTORE_AMBIGUOUS_TARGET
@@ -242,14 +244,19 @@ def _in_words(kind: str, goal: Desired, seen: Seen | None, decision: Decision, *
 
 
 def _names(goal: Desired) -> dict[str, str]:
-    """Return the names of what the object refers to, by the ids here, in the backup, and to come."""
-    named = [(one, one["name"]) for one in goal.references if one.get("name")]
-    return {
-        remote_id: name
-        for one, name in named
-        for remote_id in (one["from"], placeholder(one["from"]), one.get("to"))
-        if remote_id
-    }
+    """Return the names of what the object refers to, by the ids that both sides of a comparison show."""
+    return {remote_id: one["name"] for one in goal.references if one.get("name") for remote_id in _shown(one)}
+
+
+def _shown(reference: Json) -> Sequence[str]:
+    """Return how a reference shows in the plan: by its id here or to come, or by its id in the backup if it has none.
+
+    A scope tag's id in the backup may be another's here, whose name is not known.
+    """
+    if reference.get("to"):
+        return (reference["to"],)
+    stays = () if reference["type"] == SCOPE_TAG else (reference["from"],)
+    return (placeholder(reference["from"]), *stays)
 
 
 def _within_limit(operations: list[Json]) -> list[Json]:

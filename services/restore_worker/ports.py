@@ -68,6 +68,10 @@ class RestoreRepository(Protocol):
         """Return how long open intents still are too young to be judged, by ordinal."""
         ...
 
+    async def kept_before(self, run_id: UUID, ordinals: Sequence[int]) -> Mapping[int, str]:
+        """Return the hashes of what items' first intents kept of their objects, by ordinal."""
+        ...
+
     async def action_counts(self, run_id: UUID) -> Mapping[str, int]:
         """Count the planned items by action."""
         ...

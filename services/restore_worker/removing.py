@@ -4,17 +4,21 @@ from dataclasses import dataclass
 
 from services.restore_worker.attempting import READ_BACKS, Attempt, Ended, Unread, Unseen, has_drifted
 from services.restore_worker.live import Seen
+from shared.connectors.normalise import normalised_assignments
 from shared.connectors.policy_types import policy_type
 from shared.domain.errors import ConflictError, NotFoundError, SafeCode, ThrottledError, TransientError
 from shared.domain.items import ItemState, Outcome
 from shared.domain.plans import Step
+from shared.persistence.snapshots import Snapshot
 from shared.ports import ItemResult
 from shared.runtime.failpoints import reached
 
 
 @dataclass(slots=True, kw_only=True)
 class Removal(Attempt):
-    """Deletes."""
+    """Deletes. `before` is what an attempt that was begun found; None at the first one."""
+
+    before: Snapshot | None = None
 
     async def carry_out(self) -> str:
         """Delete the object if it is what the preview saw; one that is gone already is as it should be."""
@@ -67,8 +71,13 @@ class Removal(Attempt):
     def _has_changed(self, seen: Seen) -> bool:
         """Tell whether it is not what the preview saw; a delete that was begun may have taken assignments already."""
         if self.item.state is ItemState.INTENT and self._in_steps:
-            return seen.fingerprint != self.entry.live_fingerprint
+            return seen.fingerprint != self.entry.live_fingerprint or self._is_assigned_anew(seen)
         return has_drifted(self.entry, seen)
+
+    def _is_assigned_anew(self, seen: Seen) -> bool:
+        """Tell whether somebody has taken the object into use since its deletion was begun."""
+        known = normalised_assignments(self.before.document()["assignments"]) if self.before else []
+        return any(entry not in known for entry in seen.assignments)
 
     @property
     def _in_steps(self) -> bool:

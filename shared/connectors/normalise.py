@@ -97,6 +97,13 @@ def restorable_body(policy_type: PolicyType | str, payload: Json) -> Json:
     return body
 
 
+def defaults_for(policy_type: PolicyType | str, live_normalised: Json, body: Json) -> Json:
+    """Return the defaults of what a live object has and a body does not name: a PATCH would leave it as it is."""
+    one = declaration(policy_type)
+    missing = live_normalised.keys() - body.keys() if one.update_verb == "PATCH" else frozenset()
+    return {key: value for key, value in {**COMMON_DEFAULTS, **one.defaults}.items() if key in missing}
+
+
 def has_masked_secret(payload: Json) -> bool:
     """Tell whether the service masked a value: an encrypted OMA setting or a secret of the settings catalog."""
     if any(any(values_at(payload, path)) for path in SECRET_KEYS):

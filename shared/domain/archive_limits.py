@@ -6,12 +6,13 @@ from typing import IO
 
 _END = b"PK\x05\x06"
 _END_BYTES = 22
-_COMMENT_BYTES = 65535  # after the end record, at most
+_COMMENT_BYTES = 65536  # after the end record, as far as readers look: one more than a comment can have
 _ZIP64_LOCATOR = b"PK\x06\x07"
 _ZIP64_LOCATOR_BYTES = 20
 _ENTRY = b"PK\x01\x02"
 _ENTRY_BYTES = 46
 _NAME_BYTES = 1024  # of one entry with all that belongs to it, on average
+MOST_VALUES = 500_000  # of one JSON document
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +25,21 @@ class ArchiveLimits:
     manifest_bytes: int = 16 * 1024 * 1024
 
 
+def has_too_many_values(raw: bytes) -> bool:
+    """Tell whether JSON would hold more values than any policy does: two bytes of text are a hundred in memory.
+
+    Counted by what stands around values, before anything is made of them.
+    """
+    return raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MOST_VALUES
+
+
 def has_too_many_entries(file: IO[bytes], limits: ArchiveLimits) -> bool:
     """Count the entries of a zip before a library makes an object of each; the number that it states may be any.
 
     The manifest is one more. False for what is no zip: whoever reads it will say so.
     """
     size = file.seek(0, 2)
-    tail_at = max(0, size - _END_BYTES - _COMMENT_BYTES)
+    tail_at = max(0, size - _END_BYTES - _COMMENT_BYTES - _ZIP64_LOCATOR_BYTES)  # a locator stands before the record
     file.seek(tail_at)
     tail = file.read()
     end = _end_record(tail)

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from shared.domain.archive_limits import ArchiveLimits, has_too_many_entries
+from shared.domain.archive_limits import ArchiveLimits, has_too_many_entries, has_too_many_values
 from shared.domain.referred import Referred, referred_of
 
 MANIFEST_NAME = "manifest.json"
@@ -245,7 +245,10 @@ def _manifest(archive: zipfile.ZipFile, limits: ArchiveLimits | None) -> bytes:
     if archive.getinfo(MANIFEST_NAME).compress_type not in _OURS:
         raise ValueError("compression")
     with archive.open(MANIFEST_NAME) as file:
-        return _bounded(file, limits.manifest_bytes if limits else MAX_MANIFEST_BYTES)
+        raw = _bounded(file, limits.manifest_bytes if limits else MAX_MANIFEST_BYTES)
+    if limits and has_too_many_values(raw):
+        raise ValueError("values")
+    return raw
 
 
 def _oversize(manifest: Manifest, limits: ArchiveLimits) -> list[Problem]:

@@ -156,7 +156,10 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
         "The run reached its deadline", "See which items were done, then start a run for the rest."
     ),
     SafeCode.RUN_STALE_QUEUED: ErrorText("The run waited too long for a worker", "See whether workers run."),
-    SafeCode.RUN_STALE_RUNNING: ErrorText("The run lost its worker and found no other", "See whether workers run."),
+    SafeCode.RUN_STALE_RUNNING: ErrorText(
+        "The run lost one worker after the other and did not get on",
+        "See what ended them: the workers' logs, their memory, the dead messages. Then retry what is left.",
+    ),
     SafeCode.RUN_NOT_ACTIVE: ErrorText("The run is over", "Look at how it ended; start a new one if it is needed."),
     SafeCode.RUN_STILL_ACTIVE: ErrorText(
         "The run is not over", "Wait for its end, or abort it; then what failed can be retried."

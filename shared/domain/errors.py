@@ -187,7 +187,7 @@ class ThrottledError(TransientError):
 class HalfWrittenError(TransientError):
     """The object's own write happened, a later part of it did not: to be completed by an update of `remote_id`.
 
-    `cause` is what stood in the way.
+    `cause` is what stood in the way. Where that is a refusal for good, no other attempt completes it.
     """
 
     def __init__(self, cause: ReinstateError, remote_id: str | None = None) -> None:
@@ -195,6 +195,11 @@ class HalfWrittenError(TransientError):
         super().__init__(cause.code, **{**cause.context, "reason": "half_written"})
         self.cause = cause
         self.remote_id = remote_id
+
+    @property
+    def is_final(self) -> bool:
+        """True when the tenant said no to the rest, and not for the state that it is in."""
+        return isinstance(self.cause, PermanentError) and not isinstance(self.cause, NotFoundError | ConflictError)
 
 
 class PermanentError(ReinstateError):

@@ -95,8 +95,8 @@ def _is_suffix(text: str) -> bool:
 
 
 def _are_targets(targets: Mapping[UUID, str]) -> bool:
-    """Two items that became one object would undo each other."""
-    if len(targets) > MAX_TARGETS or len(set(targets.values())) < len(targets):
+    """Two items that became one object would undo each other; the letter case of an id tells no objects apart."""
+    if len(targets) > MAX_TARGETS or len({target.casefold() for target in targets.values()}) < len(targets):
         return False
     return all(_is_remote_id(target) for target in targets.values())
 

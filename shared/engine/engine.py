@@ -40,6 +40,7 @@ from shared.runtime.metrics import DUPLICATES, LEASES_LOST, RUN_SECONDS, RUNS_FI
 
 _log = structlog.get_logger(__name__)
 _WITHOUT_EFFECT = frozenset({"absent", "finished", "held"})  # refusals of a wake-up that nobody needed
+_FREES_ITS_TURN = frozenset({WaitReason.PAUSED.value, "finished"})  # the slot that was kept for the run is another's
 _AROUND_RETRY = timedelta(seconds=5)  # between attempts at what precedes or follows a run's items
 
 
@@ -119,7 +120,7 @@ class Engine:
                 if acquired.reason in _WITHOUT_EFFECT:
                     DUPLICATES.labels("wake_up").inc()
                 _log.debug("lease.refused", run_id=str(wake_up.run_id), reason=acquired.reason)
-                if acquired.reason == WaitReason.PAUSED:
+                if acquired.reason in _FREES_ITS_TURN:
                     await self._give_turns(tx)
                 return None
             lease, run = acquired
@@ -155,6 +156,8 @@ class Engine:
             return Ending(RunStatus.ABORTED, SafeCode.RUN_ABORTED)
         if run.deadline_at is not None and run.deadline_at <= lease.granted_at:
             return ended_early(run, SafeCode.RUN_DEADLINE_EXCEEDED)
+        if run.abandoned >= self._settings.max_abandoned:
+            return ended_early(run, SafeCode.RUN_STALE_RUNNING)
         if refusal is not None:
             return ended_early(run, refusal)
         if run.operation not in self._works:

@@ -26,6 +26,7 @@ class EngineSettings:
     flush_time: timedelta = timedelta(milliseconds=200)  # outcomes wait at most this long for their commit
     progress_every: timedelta = timedelta(seconds=1)
     max_pickups: int = 20  # of a run whose items could not even be listed; those that were throttled do not count
+    max_abandoned: int = 20  # workers in a row that a run may lose without getting on: it may be what kills them
     throttled_at_most: timedelta = timedelta(hours=48)  # then a run ends whose slice came to nothing for it
     limits: SlotLimits = field(default_factory=SlotLimits)
     retry: RetryPolicy = field(default_factory=RetryPolicy)

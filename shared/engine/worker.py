@@ -24,7 +24,7 @@ from shared.messaging.intake import Intake
 from shared.messaging.process import Surroundings
 from shared.messaging.publisher import ConfirmedPublisher
 from shared.messaging.relay import OutboxRelay
-from shared.persistence.database import create_engine
+from shared.persistence.database import TRANSACTION_LIMIT, create_engine
 from shared.persistence.leases import SqlLeaseKeeper
 from shared.persistence.outbox import OutboxHints, SqlOutboxSource
 from shared.persistence.unit_of_work import SqlUnitOfWork
@@ -36,6 +36,7 @@ from shared.runtime.settings import ConsumerSettings
 log = structlog.get_logger(__name__)
 
 _SIDE_POOL = 2  # connections of the lease keeper, and of the relay: neither may wait for a busy worker
+_LEAST_TRANSACTION_LIMIT = timedelta(seconds=5)  # ours take milliseconds, on a machine that is out of breath seconds
 Subscribe = Callable[[Intake, Engine, int], None]
 
 
@@ -102,7 +103,10 @@ def worker_application(
     database_url = settings.database_url.get_secret_value()
     amqp_url = settings.amqp_url.get_secret_value()
     sizes = (settings.worker_pool_size, _SIDE_POOL, _SIDE_POOL)
-    items, leases, outbox = (create_engine(database_url, service=service, pool_size=size) for size in sizes)
+    limit = _transaction_limit(timedelta(seconds=settings.worker_lease_seconds))
+    items, leases, outbox = (
+        create_engine(database_url, service=service, pool_size=size, transaction_limit=limit) for size in sizes
+    )
     hints = OutboxHints()
     uow = SqlUnitOfWork(items, service=service, hints=hints)
     engine = Engine(uow, SqlLeaseKeeper(leases), works(uow), _pace(service, settings))
@@ -129,6 +133,11 @@ def worker_application(
         engine.drain()
 
     return application(intake, around, connect=surroundings.connect, before_stop=before_stop)
+
+
+def _transaction_limit(lease: timedelta) -> timedelta:
+    """Return how long a worker that froze in a transaction may keep rows locked: the next one needs them free."""
+    return min(TRANSACTION_LIMIT, max(_LEAST_TRANSACTION_LIMIT, lease * 2 / 3))
 
 
 def _pace(service: ServiceName, settings: WorkerSettings) -> EngineSettings:

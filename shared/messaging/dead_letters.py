@@ -17,7 +17,7 @@ from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelInvalidSta
 
 from shared.contracts.names import UNROUTED_QUEUE, Exchange, ServiceName
 from shared.domain.errors import PermanentError, SafeCode, TransientError
-from shared.messaging.connection import CONNECT_TIMEOUT, client_name, named_url, user_of
+from shared.messaging.connection import CONNECT_TIMEOUT, client_name, is_cancelled, named_url, user_of
 from shared.messaging.letters import Letter, letter_of
 from shared.messaging.publisher import ConfirmedPublisher
 
@@ -172,4 +172,8 @@ def _translated(place: str) -> Iterator[None]:
         reason = f"the queue {place} is missing: reinstate topology apply"
         raise PermanentError(SafeCode.TOPOLOGY_REFUSED, reason=reason) from error
     except (AMQPError, ChannelInvalidStateError, OSError) as error:
+        raise TransientError(SafeCode.SERVICE_UNAVAILABLE, reason="the broker does not answer") from error
+    except asyncio.CancelledError as error:
+        if is_cancelled():
+            raise
         raise TransientError(SafeCode.SERVICE_UNAVAILABLE, reason="the broker does not answer") from error

@@ -3,15 +3,16 @@
 A handler that is cancelled was cut off from the broker, which then delivers the message again: nothing is acked.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aio_pika
 import structlog
-from aio_pika.exceptions import AMQPError
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from faststream import AckPolicy
-from faststream.exceptions import RejectMessage
+from faststream.exceptions import NackMessage, RejectMessage
 
 from shared.contracts.base import Contract
 from shared.contracts.events import RunEvent
@@ -25,7 +26,7 @@ from shared.messaging.broker import (
     live_feed_queue,
     subscriber_options,
 )
-from shared.messaging.connection import CONNECT_TIMEOUT, client_name, named_url
+from shared.messaging.connection import CONNECT_TIMEOUT, client_name, is_cancelled, named_url
 from shared.messaging.envelope import ATTEMPT, FAILED_AT, FIELD, REASON, Envelope, attempt_of, onward, read
 from shared.messaging.publisher import ConfirmedPublisher, Delivery, PublishFailed
 from shared.messaging.topology import RETRY_QUEUE, RETRY_TIER, RETRY_TIERS, RetryTier
@@ -33,12 +34,14 @@ from shared.runtime.failpoints import reached
 from shared.runtime.metrics import MESSAGES
 
 if TYPE_CHECKING:
-    from aio_pika.abc import AbstractIncomingMessage
+    from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 
 M = TypeVar("M", bound=Contract)
 Handler = Callable[[M, Envelope], Awaitable[None]]
 
 log = structlog.get_logger(__name__)
+
+CANCEL_TIMEOUT = 10.0  # seconds for the broker to take a consumer off, when a service stops
 
 
 class Intake:
@@ -138,7 +141,7 @@ class Intake:
         for subscriber in self.broker.subscribers:
             queue, tag = getattr(subscriber, "_queue_obj", None), _tag_of(subscriber)
             if queue is not None and tag is not None and not queue.channel.is_closed:
-                await queue.cancel(tag)
+                await _cancel(queue, tag)
         await self.broker.stop()
 
     async def _take(
@@ -163,7 +166,7 @@ class Intake:
                     await self._send_on("message.dead", error, self._dead(queue, message, code))
                 else:
                     tier = self._tiers[attempt - 1]
-                    await self._send_on("message.retried", error, self._later(queue, message, error, tier))
+                    await self._retry(error, self._later(queue, message, error, tier))
             except ReinstateError as error:
                 await self._send_on("message.dead", error, self._dead(queue, message, error.code))
             except Exception:
@@ -172,13 +175,29 @@ class Intake:
 
     async def _send_on(self, action: str, error: ReinstateError, delivery: Delivery) -> None:
         """Hand the message over; returning acks it here. If that fails, the broker dead-letters it."""
-        log.warning(action, **{**error.context, "code": error.code, "next_attempt": delivery.headers.get(ATTEMPT)})
         try:
-            await self._publisher.send(delivery)
+            await self._hand_over(action, error, delivery)
         except PublishFailed as failure:
             self._count("dead", error.code)
             log.error("message.rejected", code=error.code, reason=failure.context.get("reason"))  # noqa: TRY400  no traces in logs
             raise RejectMessage from failure
+
+    async def _retry(self, error: TransientError, delivery: Delivery) -> None:
+        """Hand the message to a waiting room. If that fails, it waits here and goes back to its queue.
+
+        Two outages at a time are no reason to give a command up that the next attempt would carry out.
+        """
+        try:
+            await self._hand_over("message.retried", error, delivery)
+        except PublishFailed as failure:
+            self._count("retried", error.code)
+            log.warning("message.given_back", code=error.code, reason=failure.context.get("reason"))
+            await asyncio.sleep(self._tiers[0].delay.total_seconds())
+            raise NackMessage(requeue=True) from failure
+
+    async def _hand_over(self, action: str, error: ReinstateError, delivery: Delivery) -> None:
+        log.warning(action, **{**error.context, "code": error.code, "next_attempt": delivery.headers.get(ATTEMPT)})
+        await self._publisher.send(delivery)
         self._count(action.rpartition(".")[2], SafeCode(delivery.headers[REASON]))
 
     def _count(self, outcome: str, reason: SafeCode | None = None) -> None:
@@ -212,6 +231,19 @@ class Intake:
 
 def _tag_of(subscriber: object) -> str | None:
     return getattr(subscriber, "_consumer_tag", None)
+
+
+async def _cancel(queue: "AbstractQueue", tag: str) -> None:
+    """Cancel a consumer; where the broker does not answer, the connection's end will."""
+    try:
+        async with asyncio.timeout(CANCEL_TIMEOUT):
+            await queue.cancel(tag)
+    except (AMQPError, ChannelInvalidStateError, OSError) as error:
+        log.warning("consumer.not_cancelled", queue=queue.name, kind=type(error).__name__)
+    except asyncio.CancelledError:
+        if is_cancelled():
+            raise
+        log.warning("consumer.not_cancelled", queue=queue.name, kind="CancelledError")
 
 
 def _is_consuming(subscriber: object) -> bool:

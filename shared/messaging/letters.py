@@ -246,7 +246,10 @@ def _time(value: object) -> datetime | None:
         return None
     if not isinstance(moment, datetime):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError:  # no day in UTC
+        return None
 
 
 def _count(value: object) -> int:

@@ -15,7 +15,14 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError
 from shared.contracts.catalogue import COMMAND_KEYS, Command, encode, type_of
 from shared.contracts.names import MAX_BODY_BYTES, Exchange, ServiceName
 from shared.domain.errors import PermanentError, SafeCode, TransientError
-from shared.messaging.connection import CONNECT_TIMEOUT, RECONNECT_INTERVAL, client_name, named_url, user_of
+from shared.messaging.connection import (
+    CONNECT_TIMEOUT,
+    RECONNECT_INTERVAL,
+    client_name,
+    is_cancelled,
+    named_url,
+    user_of,
+)
 from shared.ports import OutboxRow
 
 if TYPE_CHECKING:
@@ -110,6 +117,10 @@ class ConfirmedPublisher:
             self._channel = self._connection.channel(publisher_confirms=True, on_return_raises=True)
             await self._channel
         except (AMQPError, OSError, TimeoutError) as error:
+            raise PublishFailed("connection") from error
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
             raise PublishFailed("connection") from error
 
     async def stop(self) -> None:
@@ -221,6 +232,10 @@ class ConfirmedPublisher:
         except TimeoutError as error:
             raise PublishFailed("timeout") from error
         except (AMQPError, ChannelInvalidStateError, OSError) as error:
+            raise PublishFailed("connection") from error
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
             raise PublishFailed("connection") from error
         if not isinstance(answer, aiormq.spec.Basic.Ack):
             raise PublishFailed("refused")

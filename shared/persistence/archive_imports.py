@@ -12,7 +12,7 @@ from typing import Any
 from shared.connectors.completeness import judge
 from shared.connectors.folder.files import parse_object
 from shared.connectors.normalise import is_plain_id
-from shared.connectors.policy_types import policy_type
+from shared.connectors.policy_types import PolicyType, policy_type
 from shared.connectors.references import payload_references
 from shared.domain.archives import ArchivedFile, Manifest
 from shared.domain.backups import Quality
@@ -83,16 +83,16 @@ class ArchiveImport:
     def _decoded(self, file: ArchivedFile) -> tuple[Snapshot, NewBackupItem]:
         one = policy_type(file.policy_type)
         payload = parse_object(self._archive.read(file.path))
-        if not all(condition.holds(payload) for condition in one.where):
+        if not all(condition.holds(payload) for condition in one.where) or _is_the_services_own(one, payload):
             raise PermanentError(SafeCode.POLICY_TYPE_UNKNOWN)  # of another kind of its collection than it says
         given = payload.pop("assignments", None if one.assigning else [])
-        assignments = [entry for entry in given if isinstance(entry, dict)] if isinstance(given, list) else None
+        assignments = given if isinstance(given, list) and all(isinstance(entry, dict) for entry in given) else None
         known = assignments is not None and (bool(assignments) or payload.get("isAssigned") is not True)
         document = {"policy_type": one.key, "payload": payload, "assignments": assignments if known else None}
         groups = _named_groups(assignments or (), self._groups)
         named = payload_references(one, payload) if self._by_id else ()
         referred = rows_of(self._by_id[each] for each in named if each in self._by_id)
-        beside = {key: known for key, known in (("groups", groups), ("referred", referred)) if known}
+        beside = {key: what for key, what in (("groups", groups), ("referred", referred)) if what}
         snapshot, item = imported_item(document | beside)
         quality, missing = judge(one, payload, assignments_known=known or one.assigning is None)
         key = (one.key, _plain_id(file.remote_id, item.remote_id, file.path))
@@ -105,6 +105,10 @@ class ArchiveImport:
             quality=item.quality if quality is Quality.FULL else quality,
             warnings=tuple(dict.fromkeys((*missing, *item.warnings))),
         )
+
+
+def _is_the_services_own(one: PolicyType, payload: Mapping[str, Any]) -> bool:
+    return bool(one.foreign_flag) and payload.get(one.foreign_flag) is True
 
 
 def _plain_id(*given: str) -> str:

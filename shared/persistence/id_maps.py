@@ -30,7 +30,7 @@ from shared.front_door import MappedId
 from shared.persistence.tables import backup_items, restore_id_map, restore_run_items, restore_runs
 
 _APPLIED = tuple(one.value for one in (Outcome.APPLIED_CREATED, Outcome.APPLIED_UPDATED, Outcome.UNCHANGED))
-_FOUNDATIONS = tuple(one.key for one in all_types() if one.phase is Phase.FOUNDATION)  # never copied
+FOUNDATIONS = tuple(one.key for one in all_types() if one.phase is Phase.FOUNDATION)  # never copied
 _KEY = ("policy_type", "source_id")
 _COLUMNS = ("tenant_id", "run_id", *_KEY, "target_id", "decision", "display_name")
 
@@ -78,7 +78,7 @@ class SqlIdMaps:
 def _items(chosen: ColumnElement[bool]) -> Select[tuple[object, ...]]:
     items = restore_run_items.c
     match = restore_runs.c.metadata["options"]["match"].astext
-    is_copy = and_(match == Match.COPY.value, items.policy_type.not_in(_FOUNDATIONS))
+    is_copy = and_(match == Match.COPY.value, items.policy_type.not_in(FOUNDATIONS))
     decision = case(
         (items.outcome != Outcome.APPLIED_CREATED.value, MapDecision.MAPPED_EXISTING.value),
         (func.coalesce(is_copy, False), MapDecision.CREATED_COPY.value),

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, UpdateBase, and_, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, UpdateBase, and_, bindparam, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -96,7 +96,8 @@ class SqlLeases:
         await self._connection.execute(
             update(table.runs)
             .where(self._is(table, run_id))
-            .values(wait_reason=reason.value, wait_until=None, woken_at=_NOW, turn_until=None, **lease_columns())
+            .values(wait_reason=reason.value, wait_until=None, woken_at=_NOW, turn_until=None)
+            .values(abandoned=_abandoned(table), **lease_columns())
         )
 
     async def _take(
@@ -115,6 +116,12 @@ def _of(table: RunTable) -> ColumnElement[bool]:
     runs = table.runs.c
     tenant, run = bindparam("of_tenant", type_=runs.tenant_id.type), bindparam("of_run", type_=runs.id.type)
     return and_(runs.tenant_id == tenant, runs.id == run)
+
+
+def _abandoned(table: RunTable) -> ColumnElement[int]:
+    """Count a lease that somebody held and never gave back."""
+    runs = table.runs.c
+    return runs.abandoned + case((runs.lease_until.is_not(None), 1), else_=0)
 
 
 @cache
@@ -138,6 +145,7 @@ def _take(run_type: RunType) -> UpdateBase:
             lease_epoch=runs.lease_epoch + 1,
             lease_until=_NOW + bindparam("new_ttl", type_=INTERVAL),
             attempt=runs.attempt + 1,
+            abandoned=_abandoned(table),
             turn_until=None,
             wait_reason=None,
             wait_until=None,

@@ -18,6 +18,7 @@ from shared.domain.items import ItemState
 from shared.domain.runs import Counts, RunType, WaitReason
 from shared.persistence import ledger_statements as statements
 from shared.persistence.arrays import array_values
+from shared.persistence.database import allow_long
 from shared.persistence.items import close_open_items
 from shared.persistence.leases import SqlLeases, fenced, held
 from shared.persistence.run_rows import RUN_TABLES, run_record
@@ -62,11 +63,14 @@ class SqlLedger(SqlLeases):
             chunk = rows[start : start + _INSERT_CHUNK]
             await self._connection.execute(insert(table.items).values(chunk).on_conflict_do_nothing())
 
-    async def expand_from(self, lease: Lease, source: Select[Any]) -> None:
+    async def expand_from(self, lease: Lease, source: Select[Any], *, are_few: bool = False) -> None:
         """Insert item rows by a query that yields ordinal, item_id, phase, label and policy_type (and plan).
 
-        A row that is there already is a defect: whoever expands a run commits all of it or nothing.
+        A row that is there already is a defect: whoever expands a run commits all of it or nothing. `are_few`: no more
+        than a request can name.
         """
+        if not are_few:
+            await allow_long(self._connection)
         table = RUN_TABLES[lease.run_type]
         names = ["tenant_id", "run_id", *(c.name for c in source.selected_columns)]
         rows = source.subquery()

@@ -183,6 +183,7 @@ def settle(run_type: RunType) -> ReturningUpdate[Any]:
         failed=runs.failed + grown["failed"],
         skipped=runs.skipped + grown["skipped"],
         processed_items=runs.processed_items + grown["processed"],
+        abandoned=case((grown["processed"] > 0, 0), else_=runs.abandoned),
     ).where(runs.id == select(ours.c.id).scalar_subquery())
 
 
@@ -229,6 +230,7 @@ def release(run_type: RunType) -> ReturningUpdate[Any]:
         woken_at=due,
         waiting_since=due,
         attempt=case((counted, runs.attempt), else_=runs.attempt - 1),
+        abandoned=0,
     )
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import (
     CTE,
     ColumnElement,
+    Integer,
     Select,
     Text,
     and_,
@@ -110,7 +111,8 @@ class SqlRestores(SqlPlans):
     async def foundations(self, run_id: UUID, *, before_phase: int) -> list[FoundationRow]:
         """Return the items of earlier phases: the map from backed-up ids to those of this tenant.
 
-        A retry holds only what its parent left undone; what the parent did counts as its own.
+        A retry holds only what its parent left undone; what the parent did counts as its own. What a parent only
+        planned does not: who executes the retry of a preview executes nothing of the preview itself.
         """
         items = restore_run_items.c
         line = self._line(run_id)
@@ -159,7 +161,7 @@ class SqlRestores(SqlPlans):
         older = (
             select(runs.id, runs.retry_of, line.c.age + 1)
             .join(line, line.c.retry_of == runs.id)
-            .where(runs.tenant_id == self._tenant_id)
+            .where(runs.tenant_id == self._tenant_id, ~runs.is_dry_run)
         )
         return line.union_all(older)
 
@@ -218,6 +220,16 @@ class SqlRestores(SqlPlans):
             func.coalesce(items.error_code, "") != SafeCode.RESTORE_VERIFY_FAILED.value,
             func.coalesce(items.error_context["reason"].astext, "").not_in(_OVER),
             wait > timedelta(),
+        )
+        return {row[0]: row[1] for row in await self._connection.execute(statement)}
+
+    async def kept_before(self, run_id: UUID, ordinals: Sequence[int]) -> Mapping[int, str]:
+        """Return the hashes of what items' first intents kept of their objects, by ordinal."""
+        items = restore_run_items.c
+        statement = select(items.ordinal, items.before_sha256).where(
+            self._of(run_id),
+            items.ordinal == any_(cast(bindparam("ordinals", list(ordinals)), ARRAY(Integer))),
+            items.before_sha256.is_not(None),
         )
         return {row[0]: row[1] for row in await self._connection.execute(statement)}
 

@@ -94,4 +94,5 @@ def run_record(table: RunTable, row: Mapping[str, Any]) -> RunRecord:
         metadata=row["metadata"],
         is_paused=row.get("is_paused", False),
         watchers=tuple(row["watchers"]) if "watchers" in row else None,
+        abandoned=row["abandoned"],
     )

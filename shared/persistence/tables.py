@@ -227,6 +227,7 @@ def _orchestration(finished: str) -> list[Column[object] | CheckConstraint]:
         Column("skipped", Integer, nullable=False, server_default="0"),
         Column("event_seq", Integer, nullable=False, server_default="0"),
         Column("attempt", Integer, nullable=False, server_default="0"),  # times a worker took the run up
+        Column("abandoned", Integer, nullable=False, server_default="0"),  # times in a row that its worker was lost
         Column("lease_owner", Text),
         Column("lease_wake_up", UUID(as_uuid=True)),  # the message that the holder is working on
         Column("lease_epoch", BigInteger, nullable=False, server_default="0"),

@@ -3,19 +3,22 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, null, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.domain.backups import UNKNOWN_ID, Quality
 from shared.domain.errors import SafeCode
 from shared.domain.items import Outcome
-from shared.domain.plans import PlanAction
+from shared.domain.plans import PlanAction, Step
+from shared.domain.restore_options import Match, RestoreOptions
+from shared.persistence.id_maps import FOUNDATIONS
 from shared.persistence.tables import backup_items, backup_sets, restore_run_items
 from shared.ports import RunRecord
 
 _WRITES = tuple(action.value for action in PlanAction if action.writes)
-# The tenant said no to a create, so there is nothing to undo. After any other end something may be there.
+# The tenant said no to a create, so there is nothing to undo. After any other end something may be there. It said no to
+# what follows a create: the object is there as that left it.
 _REFUSED = (SafeCode.GRAPH_BAD_REQUEST.value, SafeCode.AUTH_PERMISSION_MISSING.value)
 _WITHOUT_EFFECT = (Outcome.BLOCKED.value, Outcome.SKIPPED.value, Outcome.UNCHANGED.value)
 
@@ -59,6 +62,8 @@ class SqlUndos:
         action = items.plan["action"].astext
         was_created = action == PlanAction.CREATE.value
         created_id = func.coalesce(items.remote_id, func.concat(UNKNOWN_ID, items.ordinal))
+        was_refused = func.coalesce(items.error_code, "").in_(_REFUSED)
+        stays_unassigned = and_(was_created, items.step == Step.ASSIGN.value, was_refused)
         return (
             select(
                 literal(self._tenant_id).label("tenant_id"),
@@ -66,7 +71,7 @@ class SqlUndos:
                 literal(execution.id).label("backup_set_id"),
                 items.policy_type,
                 case((was_created, created_id), else_=items.plan["target_id"].astext).label("remote_id"),
-                backed_up.display_name,
+                _name(execution, was_created).label("display_name"),
                 backed_up.natural_key,
                 case((was_created, backed_up.snapshot_sha256), else_=items.before_sha256).label("snapshot_sha256"),
                 case((was_created, backed_up.fingerprint), else_=items.plan["live_fingerprint"].astext).label(
@@ -76,7 +81,9 @@ class SqlUndos:
                 literal(value=True).label("replaced"),
                 was_created.label("absent"),
                 items.left_fingerprint,
-                items.left_assignments_fingerprint,
+                case((stays_unassigned, null()), else_=items.left_assignments_fingerprint).label(
+                    "left_assignments_fingerprint"
+                ),
             )
             .select_from(restore_run_items)
             .join(backup_items, and_(backed_up.tenant_id == items.tenant_id, backed_up.id == items.item_id))
@@ -84,5 +91,15 @@ class SqlUndos:
             .where(items.intent_at.is_not(None), action.in_(_WRITES))
             .where(or_(items.outcome.is_(None), items.outcome.not_in(_WITHOUT_EFFECT)))
             .where(or_(was_created, items.before_sha256.is_not(None)))
-            .where(~and_(was_created, items.remote_id.is_(None), func.coalesce(items.error_code, "").in_(_REFUSED)))
+            .where(~and_(was_created, items.remote_id.is_(None), was_refused))
         )
+
+
+def _name(execution: RunRecord, was_created: ColumnElement[bool]) -> ColumnElement[str]:
+    """A copy is called by its own name: under the backed-up object's it would look as if that were to be deleted."""
+    name = backup_items.c.display_name
+    options = RestoreOptions.of_json(execution.metadata.get("options"))
+    if options.match is not Match.COPY:
+        return name
+    is_copy = and_(was_created, restore_run_items.c.policy_type.not_in(FOUNDATIONS))
+    return case((is_copy, func.concat(name, options.copy_suffix)), else_=name)

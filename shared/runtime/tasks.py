@@ -31,7 +31,7 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
-        """Start a task. That it returns is fine; that it raises is a crash."""
+        """Start a task. That it returns or is cancelled is fine; that it raises is a crash."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -50,9 +50,16 @@ class BackgroundTasks:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if task.cancelled() or task.exception() is None:
+        if (error := _error_of(task)) is None:
             return
-        log.critical("task.crashed", task=task.get_name(), exc_info=task.exception())
+        log.critical("task.crashed", task=task.get_name(), exc_info=error)
         first, self.exit_code = self.exit_code == 0, 1
         if first:
             self._on_crash()
+
+
+def _error_of(task: asyncio.Task[None]) -> BaseException | None:
+    """Return what a task died of: a `CancelledError` that nobody asked for came out of a library, and ends it, too."""
+    if task.cancelled():
+        return None if task.cancelling() else asyncio.CancelledError()
+    return task.exception()

@@ -28,6 +28,7 @@ from tests.support.whole_system import (
 pytestmark = [pytest.mark.failures, pytest.mark.timeout(400)]
 
 LEASE = "4"  # seconds; a call may last 2
+HEARTBEATS = 20.0  # seconds; a broker that hears nothing for so long closes the connection
 
 
 @pytest.fixture
@@ -91,11 +92,14 @@ async def test_a_worker_that_was_frozen_past_its_lease_writes_nothing_late(
     async def noticed() -> bool:
         return await counted(port, "reinstate_leases_lost_total") >= 1
 
-    await eventually(noticed)
+    takeover = stop.heirs_first_request(system.simulator.journal(mark), run).mono - stop.at
+    if takeover < HEARTBEATS:  # later, its handler is cancelled when it thaws, before it can ask its lease
+        await eventually(noticed)
+    await system.fleet.ready()
     journal = system.simulator.journal(mark)
     late = [entry for entry in journal if entry.worker == stop.worker and entry.mutating and entry.seq > over]
     fenced = await counted(port, "reinstate_fenced_writes_total")
-    print(f"T02 takeover_s={stop.heirs_first_request(journal, run).mono - stop.at:.1f} {late=} {fenced=}")  # noqa: T201  the report's figures
+    print(f"T02 takeover_s={takeover:.1f} {late=} {fenced=}")  # noqa: T201  the report's figures
 
     assert run.status == RunStatus.SUCCEEDED
     assert late == []

@@ -89,7 +89,7 @@ class ExportPolicies(_Export):
             source = tx.policies.items_of_run(slice_.run.id, PHASES)
         else:
             source = tx.policies.items_of_types(types, PHASES)
-        await tx.ledger.expand_from(slice_.lease, source)
+        await tx.ledger.expand_from(slice_.lease, source, are_few=types is None)
 
     async def hashes(self, tx: BulkTransaction, ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
         """Return the hash of each policy's latest capture."""

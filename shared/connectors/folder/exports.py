@@ -58,7 +58,7 @@ class FolderExport:
     def read(self, item: ExportedItem) -> ReadItem:
         """Return the object with its assignments inside, and what is known of groups and apps that it refers to.
 
-        An object without `assignments` has none here either: they are not known. Raises `PermanentError` with the
+        An object whose `assignments` cannot be read has none here: they are not known. Raises `PermanentError` with the
         reason why the file cannot be taken.
         """
         if self.layout is Layout.ARCHIVE:
@@ -72,7 +72,8 @@ class FolderExport:
             referred = with_app_ids(one, payload) or self._referred(one, payload)
         except RecursionError:
             raise PermanentError(SafeCode.POLICY_NOT_CANONICAL) from None
-        if not isinstance(given, list):
+        if not isinstance(given, list) or not all(isinstance(entry, dict) for entry in given):
+            # One that is not understood may be an exclusion: the list is not known without it.
             return ReadItem(payload, {}, referred)
         assigned = with_ids(given, self.groups, self.filters)
         return ReadItem({**payload, "assignments": assigned.assignments}, assigned.groups, referred)

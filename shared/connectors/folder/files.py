@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from shared.connectors.port import Json
+from shared.domain.archive_limits import MOST_VALUES, has_too_many_values
 from shared.domain.errors import PermanentError, SafeCode
 
 FILE_LIMIT = 16 * 1024 * 1024  # bytes
@@ -23,8 +24,11 @@ def read_object(path: Path) -> Json:
 def parse_object(raw: bytes) -> Json:
     """Read a JSON object in UTF-8, UTF-16 or UTF-32, with a mark or without.
 
-    Raises `PermanentError` with `FOLDER_NOT_JSON`, or `FOLDER_NOT_A_POLICY` for JSON that is no object.
+    Raises `PermanentError` with `FOLDER_NOT_JSON`, `FOLDER_NOT_A_POLICY` for JSON that is no object, or
+    `FOLDER_FILE_TOO_LARGE` for more values than a policy has.
     """
+    if has_too_many_values(raw):
+        raise PermanentError(SafeCode.FOLDER_FILE_TOO_LARGE, limit=MOST_VALUES)
     try:
         value = json.loads(raw.decode(json.detect_encoding(raw)), parse_constant=_no_constant)
     except (ValueError, RecursionError):

@@ -62,7 +62,10 @@ def unpack(archive_path: Path, folder: Path, layout: Layout) -> int:
         filters = {file.remote_id: file.display_name for file in manifest.files if file.policy_type == _FILTER}
         names = _Names(manifest.groups, filters, {app.remote_id: app for app in manifest.referred})
         for found in _objects(archive, manifest):
-            wanted, content = write(found, names)
+            try:
+                wanted, content = write(found, names)
+            except UnicodeEncodeError:  # half a character, which JSON can name and UTF-8 cannot hold
+                raise PermanentError(SafeCode.FOLDER_NOT_A_POLICY) from None
             _put(folder, _free(wanted, found.file.remote_id, taken), content)
     if layout is Layout.INTUNEMANAGEMENT:
         table = pretty_json(table_of(manifest.tenant, manifest.groups))
@@ -74,7 +77,13 @@ def _objects(archive: zipfile.ZipFile, manifest: Manifest) -> Iterator[_Object]:
     for file in manifest.files:
         content = parse_object(archive.read(file.path))
         assignments = content.pop("assignments", None)
+        if assignments is not None and not _is_list_of_objects(assignments):
+            raise PermanentError(SafeCode.FOLDER_NOT_A_POLICY)
         yield _Object(file, POLICY_TYPES.get(file.policy_type), content, assignments)
+
+
+def _is_list_of_objects(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
 
 
 def _intunemanagement(found: _Object, _names: _Names) -> tuple[PurePosixPath, bytes]:
@@ -148,7 +157,9 @@ def _is_guid_like(remote_id: str) -> bool:
 
 def _free(wanted: PurePosixPath, remote_id: str, taken: set[str]) -> str:
     """Return a path that no other file has, whatever the case of its letters; homonyms get their id, then a number."""
-    own = remote_id if _is_guid_like(remote_id) else hashlib.sha256(remote_id.encode()).hexdigest()[:8]
+    own = (
+        remote_id if _is_guid_like(remote_id) else hashlib.sha256(remote_id.encode("utf-8", "replace")).hexdigest()[:8]
+    )
     choices = [f"{wanted}.json", f"{wanted}_{own}.json"]
     number = 2
     while (chosen := choices.pop(0)).casefold() in taken:

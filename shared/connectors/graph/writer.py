@@ -137,7 +137,7 @@ class GraphWriter(GraphReader):
                 else:
                     also = {key: body[key] for key in call.also if body.get(key) is not None}
                     await self._writes.send("POST", path, {call.body_key: entries, **also}, tag, is_part=True)
-        except (TransientError, NotFoundError, ConflictError, RunFatalError) as error:
+        except (TransientError, PermanentError, RunFatalError) as error:
             # The object's own write has happened: none of these may read as "nothing was done".
             raise HalfWrittenError(error, remote_id) from None
 

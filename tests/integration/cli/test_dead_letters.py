@@ -219,6 +219,23 @@ def test_replaying_sends_the_same_message_and_leaves_a_line_in_the_audit_trail(l
     lab.holds({"restore.dead": 0})
 
 
+def test_only_the_message_that_was_chosen_is_dropped_though_another_has_its_id(lab: Lab) -> None:
+    """An outsider's messages may share an id, or have none: what was shown and chosen is told by what is in it."""
+    bodies = [b'{"number": 1}', b'{"number": 2}']
+
+    async def publish(rabbit: Rabbit) -> None:
+        for body in bodies:
+            await rabbit.publish("commands", "no.body", body, message_id="same")
+
+    lab.with_rabbit(publish)
+    lab.holds({"unrouted": 2})
+
+    done = asked("drop", "--queue", "unrouted", "--limit", "1", "--all", *REASON, "--yes")
+
+    assert len(done["done"]) == 1
+    assert lab.take("unrouted").body == bodies[1]
+
+
 def test_a_dry_run_changes_nothing(lab: Lab) -> None:
     lab.bury(("m1", a_wake_up(lab.tenant())))
 

@@ -17,6 +17,7 @@ from shared.connectors.factory import AllConnectors
 from shared.connectors.port import CallTag, TenantConnection
 from shared.domain.errors import (
     ConflictError,
+    HalfWrittenError,
     LeaseLost,
     NotFoundError,
     PermanentError,
@@ -312,16 +313,17 @@ async def test_apps_are_targeted_by_a_call_of_their_own_after_the_create(
     assert json.loads(script.seen[1][3]) == {"apps": body["apps"], "appGroupType": "selectedPublicApps"}
 
 
-@pytest.mark.parametrize("answer", [says(429, Retry_After="1"), says(404), says(409), says(403, {}), says(500)])
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 422, 429, 500])
 async def test_a_create_that_half_happened_never_reads_as_not_performed(
-    script: Script, connection: TenantConnection, answer: Answer
+    script: Script, connection: TenantConnection, status: int
 ) -> None:
     script.on("POST", IOS, says(201, {"id": "T_1"}))
-    script.on("POST", f"{IOS}/T_1/targetApps", answer)
+    script.on("POST", f"{IOS}/T_1/targetApps", says(status, {}))
     async with AllConnectors().writer(connection) as writer:
-        with pytest.raises((TransientError, PermanentError)) as caught:
+        with pytest.raises(HalfWrittenError) as caught:
             await writer.create("iosManagedAppProtection", {"displayName": "x", "apps": []}, TAG)
-    assert not isinstance(caught.value, ThrottledError | NotFoundError | ConflictError)
+    assert caught.value.remote_id == "T_1"
+    assert caught.value.is_final == (status in (400, 403, 422))
 
 
 async def test_scheduled_actions_go_inline_on_create_and_apart_on_update(

@@ -231,3 +231,18 @@ async def test_a_queue_that_the_user_may_not_read_does_not_hide_the_others(
         await rabbit.api("DELETE", f"/api/users/{name}")
 
     assert [row["message_id"] for row in await world.rows("SELECT message_id FROM dead_messages")] == ["readable"]
+
+
+async def test_a_message_of_an_impossible_day_is_noted_like_any_other(
+    world: World, rabbit: Rabbit, dead: DeadLetters
+) -> None:
+    """An outsider's word about when it failed: no column could hold it, and the collector would try for ever."""
+    tenant_id = await world.add_tenant()
+    wake_up = WakeUp(tenant_id=tenant_id, run_type=RunType.BULK, run_id=uuid4(), lane=Lane.BACKGROUND)
+    headers = {"x-reinstate-failed-at": "0001-01-01T00:00:00+14:00"}
+    await rabbit.publish("commands", "nobody", encode(wake_up), type=MessageType.WAKE_UP, headers=headers)
+    await rabbit.holds({"unrouted": 1})
+
+    await collector(world).collect(dead)
+
+    assert len(await world.rows("SELECT 1 FROM dead_messages WHERE first_failed_at IS NULL")) == 1

@@ -111,6 +111,8 @@ async def test_what_cannot_be_taken_is_left_out_by_its_path_and_the_rest_goes_on
             "settingsCatalogPolicy",
             {"name": "B", "settings": [], "templateReference": {"templateFamily": "baseline"}},
         ),
+        File("service's", "deviceHealthScript", {"displayName": "Microsoft's own", "isGlobalScript": True}),
+        File("crowd", content={**SCRIPT, "crowd": [[]] * 500_000}),
     ]
     answer = await send(http, tenant, manager, an_archive(files))
 
@@ -123,6 +125,8 @@ async def test_what_cannot_be_taken_is_left_out_by_its_path_and_the_rest_goes_on
         "madeUpPolicy/unknown.json": "policy.type_unknown",
         "deviceManagementScript/large.json": "policy.not_canonical",
         "settingsCatalogPolicy/baseline.json": "policy.type_unknown",
+        "deviceHealthScript/service's.json": "policy.type_unknown",
+        "deviceManagementScript/crowd.json": "folder.file_too_large",
     }
 
 
@@ -133,6 +137,7 @@ async def test_what_an_object_lacks_is_said_and_never_taken_for_nothing(
     files = [
         File("unassigned", content=SCRIPT),
         File("hidden", content={**SCRIPT, "isAssigned": True, "assignments": []}),
+        File("garbled", content={**SCRIPT, "assignments": [EVERYBODY, "not for the staff"]}),
         File("empty", "settingsCatalogPolicy", {"name": "No settings", "assignments": []}),
         File("tag", "assignmentFilter", {"displayName": "Filter", "platform": "iOS"}),
     ]
@@ -143,6 +148,7 @@ async def test_what_an_object_lacks_is_said_and_never_taken_for_nothing(
     assert found == {
         "unassigned": ("degraded", ["assignments_missing"]),
         "hidden": ("degraded", ["assignments_missing"]),
+        "garbled": ("degraded", ["assignments_missing"]),
         "empty": ("metadata_only", ["settings_missing"]),
         "tag": ("full", []),
     }
@@ -186,6 +192,8 @@ def hostile() -> Iterator[tuple[str, bytes, int, str]]:
     yield "bomb that does not", a_zip([("a.json", bomb)], a_manifest([("a.json", bomb, 20)])), 422, "size"
     same = [("a.json", bomb[: 2**24], 2**24) for _ in range(40)]
     yield "bomb by repetition", a_zip([("a.json", bomb[: 2**24])], a_manifest(same)), 413, "too_large"
+    crowd = a_manifest([("a.json", CONTENT, len(CONTENT))])[:-1] + b', "more": [' + b"[]," * 500_000 + b"[]]}"
+    yield "a manifest of very many values", a_zip([("a.json", CONTENT)], crowd), 422, "manifest_invalid"
     lzma = a_zip([("a.json", CONTENT)], a_manifest([("a.json", CONTENT, len(CONTENT))]), compression=zipfile.ZIP_LZMA)
     yield "another compression", lzma, 422, "manifest_invalid"
 

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import pytest
 
+from shared.domain.errors import SafeCode
 from shared.domain.runs import Lane, RunStatus, WaitReason
-from shared.ports import SlotLimits
+from shared.ports import Ending, SlotLimits
 from tests.support.engine_lab import Lab, ToyWork, lab
 from tests.support.fairness import measure_equals, measure_noise
 
@@ -74,6 +75,25 @@ async def test_a_run_that_was_refused_keeps_its_place_and_a_newcomer_does_not_ov
     assert (await world.get(second)).status is RunStatus.SUCCEEDED
     await world.wake(worker, newcomer)
     assert (await world.get(newcomer)).status is RunStatus.SUCCEEDED
+
+
+async def test_the_turn_of_a_run_that_was_aborted_meanwhile_goes_to_the_next(world: Lab) -> None:
+    """Its wake-up finds it over: whoever waits behind it must not wait until the sweeper looks."""
+    limits = SlotLimits(reading=1, reading_background=1)
+    worker = world.worker(ToyWork(1), limits=limits)
+    first, aborted, waiting = [await world.add_run() for _ in range(3)]
+    await world.rows(
+        "UPDATE bulk_operation_runs SET wait_reason = 'tenant_cap' WHERE id <> :id RETURNING 1", id=first.id
+    )
+    await world.wake(worker, first)  # gives its slot to the next one
+    async with world.uow.begin(world.tenant_id) as tx:
+        assert await tx.runs.end(aborted, Ending(RunStatus.ABORTED, SafeCode.RUN_ABORTED)) is not None
+    await world.rows("DELETE FROM outbox RETURNING 1")
+
+    await world.wake(worker, aborted)
+
+    woken = await world.rows("SELECT correlation_id FROM outbox WHERE exchange = 'work'")
+    assert [row["correlation_id"] for row in woken] == [str(waiting.id)]
 
 
 async def test_background_runs_get_their_turn_beside_people_who_wait(world: Lab) -> None:

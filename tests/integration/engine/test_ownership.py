@@ -289,3 +289,28 @@ async def test_a_call_of_a_worker_whose_lease_has_ended_may_not_leave(world: Lab
 
     assert asked == [True]
     assert (await world.get(run)).counts.processed == 0
+
+
+async def test_a_run_that_loses_one_worker_after_the_other_ends_and_takes_no_more_down(world: Lab) -> None:
+    """What is in it may be what kills them: a plan too large for their memory, or a defect of ours."""
+    run, work = await world.add_run(), ToyWork(3)
+    for _ in range(21):  # the first takes over from nobody
+        await lease_of(world, run, "doomed:1")
+        await lapse(world)
+
+    await world.wake(world.worker(work), run)
+
+    run = await world.get(run)
+    assert (run.status, run.error_code) == (RunStatus.FAILED, SafeCode.RUN_STALE_RUNNING)
+    assert work.attempts == []
+
+
+async def test_workers_that_are_lost_while_the_run_gets_on_are_followed_for_ever(world: Lab) -> None:
+    run = await world.add_run()
+    worker = world.worker(ToyWork(40), slice_items=1)
+    for _ in range(30):
+        await lease_of(world, run, "doomed:1")
+        await lapse(world)
+        await world.wake(worker, run)
+
+    assert (await world.get(run)).counts.succeeded == 30

@@ -8,7 +8,7 @@ import pytest
 from shared.contracts.catalogue import encode
 from shared.contracts.names import MessageType, Queue, ServiceName
 from shared.contracts.work import WakeUp
-from shared.domain.errors import PermanentError, PoisonMessage, SafeCode
+from shared.domain.errors import PermanentError, PoisonMessage, SafeCode, TransientError
 from shared.domain.runs import Lane, RunType
 from shared.messaging.connection import user_of
 from shared.messaging.dead_letters import DeadLetters, park, replay
@@ -16,7 +16,7 @@ from shared.messaging.envelope import Envelope
 from shared.messaging.intake import Intake
 from shared.messaging.letters import Letter
 from shared.messaging.publisher import ConfirmedPublisher, Delivery, PublishFailed
-from tests.support.rabbit import Rabbit, eventually
+from tests.support.rabbit import Proxy, Rabbit, eventually
 
 QUEUE = Queue.RESTORE_INTERACTIVE
 DEAD, PARKED = "restore.dead", "restore.parked"
@@ -277,3 +277,11 @@ async def test_a_missing_queue_is_named_with_what_helps(rabbit: Rabbit) -> None:
         await letters(rabbit, "unrouted")
 
     assert "unrouted is missing" in str(caught.value.context["reason"])
+
+
+async def test_a_line_that_was_silent_for_too_long_is_an_outage_and_cancels_nobody(rabbit: Rabbit) -> None:
+    """The client ends what waits with a `CancelledError`: it would end the collector, which nobody told to."""
+    async with Proxy(rabbit.amqp_url).running() as proxy, DeadLetters(f"{proxy.url}?heartbeat=1", "test") as dead:
+        proxy.silence()
+        with pytest.raises(TransientError):
+            await dead.depth("restore.dead")

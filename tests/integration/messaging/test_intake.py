@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -16,10 +17,11 @@ from shared.contracts.work import WakeUp
 from shared.domain.errors import LeaseLost, PermanentError, PoisonMessage, SafeCode, TransientError
 from shared.domain.runs import Lane, RunType
 from shared.messaging.connection import client_name, user_of
+from shared.messaging.dead_letters import DeadLetters
 from shared.messaging.envelope import Envelope
 from shared.messaging.intake import Intake
 from shared.messaging.publisher import ConfirmedPublisher
-from shared.messaging.topology import RETRY_TIERS
+from shared.messaging.topology import RETRY_TIERS, RetryTier
 from shared.runtime.metrics import REGISTRY
 from tests.support.rabbit import PATIENCE, Proxy, Rabbit, eventually
 
@@ -30,6 +32,9 @@ Subscribe = Callable[[Handle], Awaitable[Intake]]
 
 def a_wake_up() -> WakeUp:
     return WakeUp(tenant_id=uuid4(), run_type=RunType.RESTORE, run_id=uuid4(), lane=Lane.INTERACTIVE)
+
+
+OUTAGE = TransientError(SafeCode.SERVICE_UNAVAILABLE)
 
 
 class Recorder:
@@ -415,3 +420,73 @@ async def test_every_replica_sees_every_event_on_its_live_feed(rabbit: Rabbit, p
         await intake.stop()
     assert seen[0] == seen[1]
     assert seen[0].model_dump()["sequence"] == 3
+
+
+async def test_what_cannot_be_handed_to_a_waiting_room_is_tried_again_all_the_same(rabbit: Rabbit) -> None:
+    """The database and the line for publishing may be away together: no reason to have a person look at it."""
+    nowhere, recorder = ConfirmedPublisher("amqp://guest@127.0.0.1:1/", ServiceName.RESTORE), Recorder(OUTAGE)
+    at_once = RetryTier("5s", timedelta(milliseconds=10))
+    intake = Intake(rabbit.amqp_url, ServiceName.RESTORE, nowhere, graceful_timeout=5, tiers=(at_once,))
+    intake.subscriber(QUEUE, WakeUp, prefetch=1)(recorder)
+    await send(rabbit, encode(a_wake_up()), message_id="w-1")
+    await intake.start()
+
+    attempts = [(await recorder.next())[1] for _ in range(2)]
+    await intake.stop()
+
+    assert [(one.message_id, one.redelivered) for one in attempts] == [("w-1", False), ("w-1", True)]
+    await rabbit.holds({QUEUE: 0, "restore.dead": 0})
+
+
+async def test_a_service_whose_broker_is_silent_stops_in_order(rabbit: Rabbit, publisher: ConfirmedPublisher) -> None:
+    """Nobody takes its consumers off, and the client gives the line up in the middle of it."""
+    async with Proxy(rabbit.amqp_url).running() as proxy:
+        intake = Intake(f"{proxy.url}?heartbeat=1", ServiceName.RESTORE, publisher, graceful_timeout=5)
+
+        async def nothing(_: WakeUp, __: Envelope) -> None:
+            pass
+
+        for queue in (Queue.RESTORE_INTERACTIVE, Queue.RESTORE_BACKGROUND):
+            intake.subscriber(queue, WakeUp, prefetch=1)(nothing)
+        await intake.start()
+        proxy.silence()
+
+        async with asyncio.timeout(2 * PATIENCE):
+            await intake.stop()
+
+    assert not intake.is_consuming
+
+
+class NoTime(datetime):
+    """A time that no calendar knows, as any client may write it into eight bytes."""
+
+    def timestamp(self) -> float:
+        return 2.0**62
+
+
+NO_TIME = NoTime(2026, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("properties", [{"timestamp": NO_TIME}, {"headers": {"when": NO_TIME}}])
+async def test_a_message_with_an_impossible_time_is_parked_and_cuts_nobody_off(
+    rabbit: Rabbit, subscribe: Subscribe, properties: dict[str, object]
+) -> None:
+    """The client cannot decode it: its connection would end with each delivery, and later that of who looks at it."""
+    recorder = Recorder()
+    await subscribe(recorder)
+
+    await send(rabbit, encode(a_wake_up()), message_id="bad", **properties)
+    await send(rabbit, encode(a_wake_up()), message_id="good")
+
+    assert (await recorder.next())[1].message_id == "good"
+    await rabbit.holds({QUEUE: 0, "restore.parked": 1, "restore.dead": 0})
+
+
+async def test_whoever_looks_at_a_message_with_impossible_properties_sees_it(rabbit: Rabbit) -> None:
+    await rabbit.publish("commands", "nobody", b"{}", message_id="bad", timestamp=NO_TIME)
+    await rabbit.holds({"unrouted": 1})
+
+    async with DeadLetters(rabbit.amqp_url, "test") as dead, dead.look("unrouted") as reading:
+        seen = [held.letter.message_id async for held in reading]
+
+    assert (seen, reading.whole) == (["bad"], True)

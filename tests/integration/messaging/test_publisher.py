@@ -12,7 +12,7 @@ from shared.contracts.names import Exchange, ServiceName
 from shared.messaging.connection import client_name, user_of
 from shared.messaging.publisher import ConfirmedPublisher, MessageTooLarge, PublishFailed, Unroutable
 from tests.support.fakes_outbox import an_outbox_row
-from tests.support.rabbit import Proxy, Rabbit, eventually
+from tests.support.rabbit import PATIENCE, Proxy, Rabbit, eventually
 
 
 async def test_a_row_arrives_with_everything_a_reader_needs(rabbit: Rabbit, publisher: ConfirmedPublisher) -> None:
@@ -148,3 +148,16 @@ async def test_a_publisher_that_was_never_started_says_so() -> None:
 
     with pytest.raises(PublishFailed):
         await publisher.publish(an_outbox_row(exchange=Exchange.WORK))
+
+
+async def test_a_line_that_was_silent_for_too_long_fails_its_publishes_and_cancels_nobody(rabbit: Rabbit) -> None:
+    """The client ends what waits with a `CancelledError`: it would end the relay, which nobody told to."""
+    async with (
+        Proxy(rabbit.amqp_url).running() as proxy,
+        ConfirmedPublisher(f"{proxy.url}?heartbeat=1", ServiceName.RESTORE, timeout=PATIENCE) as publisher,
+    ):
+        proxy.silence()
+        with pytest.raises(PublishFailed) as failed:
+            await publisher.publish(an_outbox_row())
+
+    assert failed.value.context["reason"] == "connection"

@@ -11,6 +11,7 @@ from shared.messaging.publisher import ConfirmedPublisher
 from shared.messaging.relay import OutboxRelay
 from tests.support.fakes_outbox import InMemoryOutbox, an_outbox_row
 from tests.support.rabbit import PATIENCE, Rabbit
+from tests.support.wire import Wire
 
 
 @pytest.fixture
@@ -63,4 +64,25 @@ async def test_a_removed_binding_keeps_the_row_until_it_is_back(rabbit: Rabbit, 
         await outbox.until_empty()
 
     assert outbox.refused == {}
+    await rabbit.holds({"restore.interactive": 1})
+
+
+async def test_the_relay_outlives_a_line_that_was_silent_for_too_long(rabbit: Rabbit) -> None:
+    wire, outbox = Wire(rabbit.amqp_url), InMemoryOutbox()
+    async with (
+        wire.open(),
+        ConfirmedPublisher(f"{wire.url}?heartbeat=1", ServiceName.RESTORE, timeout=PATIENCE) as publisher,
+        asyncio.timeout(2 * PATIENCE),
+    ):
+        relay = OutboxRelay(outbox, publisher, jitter=lambda: 0.0)
+        running = asyncio.create_task(relay.run())
+        wire.silence()
+        await outbox.add(an_outbox_row())
+        await outbox.until_postponed(1)
+        wire.heal()
+        await outbox.forward(outbox.delays[-1])
+        await outbox.until_empty()
+        relay.stop()
+        await running
+
     await rabbit.holds({"restore.interactive": 1})

@@ -1,5 +1,6 @@
 """The laws that the database itself holds, whatever the code does."""
 
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,16 @@ def test_a_schema_of_a_later_release_is_served_and_an_empty_database_is_not(
     revision: str | None, *, is_served: bool
 ) -> None:
     assert revisions.serves(revision) is is_served
+
+
+async def test_a_server_that_is_gone_without_a_word_is_noticed_by_the_kernel(engine: AsyncEngine) -> None:
+    """A statement would wait for its answer for ever, and with it the sweeper, a relay or the notifier's batches."""
+    async with engine.connect() as connection:
+        raw = await connection.get_raw_connection()
+        assert raw.driver_connection is not None
+        line = raw.driver_connection._transport.get_extra_info("socket")
+        keeps_alive = line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        silent_for = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        unreceived_for = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+
+    assert (keeps_alive, silent_for, unreceived_for) == (1, 15, 30_000)

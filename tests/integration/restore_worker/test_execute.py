@@ -5,7 +5,15 @@ from uuid import UUID
 
 import pytest
 
-from shared.domain.errors import HalfWrittenError, RunFatalError, SafeCode, ThrottledError, TransientError
+from shared.domain.errors import (
+    ConflictError,
+    HalfWrittenError,
+    PermanentError,
+    RunFatalError,
+    SafeCode,
+    ThrottledError,
+    TransientError,
+)
 from shared.domain.runs import RunStatus, WaitReason
 from shared.ports import RunRecord
 from tests.support.fake_writable_tenant import FakeTenant, lost_after, lost_before, raising
@@ -59,6 +67,20 @@ async def test_every_write_is_tagged_with_run_item_and_step(world: RestoreLab) -
         (run.id, item["item_id"], "write"),
         (run.id, item["item_id"], "assign"),
     ]
+
+
+async def test_what_the_backup_does_not_name_goes_back_to_its_default(world: RestoreLab) -> None:
+    """The preview says that it would be gone, and an update leaves alone what it does not name."""
+    elsewhere = FakeTenant(prefix="other")
+    elsewhere.add(KIND, a_policy("Disk", enabled=True))
+    set_id = await world.back_up(elsewhere)
+    mine = world.tenant.add(KIND, a_policy("Disk", description="Somebody's note", roleScopeTagIds=["0", "5"]))
+
+    run = await world.execute(await world.preview(set_id))
+
+    assert await world.outcomes(run) == {"Disk": ("applied_updated", None)}
+    payload = world.tenant.objects[KIND, mine].payload
+    assert (payload["description"], payload["roleScopeTagIds"]) == ("", ["0"])
 
 
 async def test_executing_one_preview_twice_writes_once(world: RestoreLab) -> None:
@@ -330,6 +352,22 @@ async def test_an_open_intent_of_a_create_is_probed(world: RestoreLab, was_appli
     assert writes(world.tenant) == (["assign"] if was_applied else ["create", "assign"])
 
 
+async def test_an_open_intent_whose_references_cannot_be_read_is_for_a_person_and_has_not_failed(
+    world: RestoreLab,
+) -> None:
+    elsewhere = FakeTenant(prefix="other")
+    chosen = elsewhere.add(FILTER, a_filter("Laptops"))
+    elsewhere.add(KIND, a_policy("Disk"), [to_group("g1", filter_id=chosen)])
+    world.tenant.add(FILTER, a_filter("Laptops"))
+    preview = await world.preview(await world.back_up(elsewhere), selector={"policy_types": [KIND]})
+    run = await a_dead_worker(world, preview)
+    world.tenant.read_faults = [PermanentError(SafeCode.AUTH_PERMISSION_MISSING)]
+
+    run = await world.finished(run)
+
+    assert await world.outcomes(run) == {"Disk": ("unknown", "restore.outcome_unknown")}
+
+
 async def test_an_open_create_beside_an_object_that_differs_is_for_a_person(world: RestoreLab) -> None:
     _, preview = await a_lost_policy(world)
     run = await a_dead_worker(world, preview)
@@ -422,6 +460,31 @@ async def test_the_rest_of_a_half_written_object_waits_as_often_as_it_is_throttl
     assert (await world.items(run))["Disk"]["attempt"] == 1
     assert writes(world.tenant) == ["create", *["update"] * 10, "assign"]
     assert len(world.tenant.refs(KIND)) == 1
+
+
+async def test_a_half_written_object_that_meets_a_conflict_is_not_called_untouched(world: RestoreLab) -> None:
+    """The refusal is of the second call only: something of the object is there, and an undo has to know of it."""
+    _, preview = await a_lost_policy(world)
+
+    def half(perform: Any) -> None:
+        made = perform()
+        world.tenant.objects[KIND, made].payload["description"] = ""
+        raise HalfWrittenError(TransientError(SafeCode.GRAPH_UNAVAILABLE), made)
+
+    world.tenant.faults = [half, raising(ConflictError(SafeCode.GRAPH_CONFLICT))]
+    run = await world.execute(preview)
+
+    assert await world.outcomes(run) == {"Disk": ("failed", "restore.verify_failed")}
+    assert set(await world.items(await world.undo(run))) == {"Disk"}
+
+
+async def test_a_conflict_after_a_lost_write_leaves_its_outcome_to_a_person(world: RestoreLab) -> None:
+    _, preview = await a_changed_policy(world)
+    world.tenant.faults = [lost_before, raising(ConflictError(SafeCode.GRAPH_CONFLICT))]
+
+    run = await world.execute(preview)
+
+    assert await world.outcomes(run) == {"Disk": ("unknown", "restore.outcome_unknown")}
 
 
 async def test_a_part_that_may_still_be_on_its_way_is_waited_for(world: RestoreLab) -> None:

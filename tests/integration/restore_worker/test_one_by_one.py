@@ -10,6 +10,7 @@ from shared.connectors.port import Json
 from shared.ports import RunRecord
 from simulator.process import RunningSimulator, running
 from tests.integration.restore_worker.test_over_graph import a_world
+from tests.integration.restore_worker.test_retry import retried
 from tests.support.engine_lab import Lab, lab
 from tests.support.one_type import captured, fill
 from tests.support.restore_lab import RestoreLab, to_group
@@ -18,6 +19,7 @@ KEY = "windowsAutopilotDeploymentProfile"
 PATH = "deviceManagement/windowsAutopilotDeploymentProfiles"
 EVERYBODY: Json = {"target": {"@odata.type": "#microsoft.graph.allDevicesAssignmentTarget"}}
 PILOTS, KIOSKS = (to_group(f"77777777-0000-4000-8000-00000000000{number}") for number in (1, 2))
+OTHERS = to_group("77777777-0000-4000-8000-000000000004")
 NOT_STAFF = to_group("77777777-0000-4000-8000-000000000003", excluded=True)
 WANTED = [EVERYBODY, NOT_STAFF]
 DURING = [PILOTS, KIOSKS]  # what an administrator made of it
@@ -76,9 +78,48 @@ async def a_reassigned_profile(opened: Lab, simulator: RunningSimulator) -> tupl
     return world, directory, preview
 
 
+async def a_deletion(opened: Lab, simulator: RunningSimulator) -> tuple[RestoreLab, str, RunRecord]:
+    """A profile that a restore created and assigned; the preview of its undo plans to delete it."""
+    directory = simulator.new_tenant()
+    fill(simulator, directory, KEY)
+    world = await a_world(opened, simulator, directory)
+    world.tenant = await captured(simulator, directory, KEY)
+    set_id = await world.back_up()
+    [(_, remote_id)] = world.tenant.objects
+    reassign(simulator, directory, remote_id, [])
+    with simulator.graph(directory) as graph:
+        graph.delete(f"{PATH}/{remote_id}").raise_for_status()
+    preview = await world.undo(await world.execute(await world.preview(set_id)))
+    assert set((await world.actions(preview)).values()) == {"delete"}
+    return world, directory, preview
+
+
 async def outcome(world: RestoreLab, run: RunRecord) -> tuple[str, str | None]:
     [only] = (await world.outcomes(run)).values()
     return only
+
+
+@pytest.mark.parametrize("later", [[], [OTHERS]], ids=["nobody", "somebody"])
+async def test_a_retry_goes_on_with_assignments_unless_somebody_assigned_it_since(
+    opened: Lab, simulator: RunningSimulator, later: list[Json]
+) -> None:
+    world, directory, preview = await a_reassigned_profile(opened, simulator)
+    order = {"harm": "status", "status": 503, "tenant": directory, "method": "POST|DELETE", "path": "/assignments"}
+    simulator.admin("POST", "/faults", {**order, "skip": 1, "times": 100})
+    run = await world.execute(preview)
+    assert await outcome(world, run) == ("failed", "restore.verify_failed")
+    simulator.admin("DELETE", "/faults")
+    half = await assigned(simulator, directory)
+    [(_, remote_id)] = (await captured(simulator, directory, KEY)).objects
+    with simulator.graph(directory) as graph:
+        for one in later:
+            graph.post(f"{PATH}/{remote_id}/assignments", json=one).raise_for_status()
+
+    again = await retried(world, run)
+
+    expected = [*half, OTHERS] if later else WANTED
+    assert (await outcome(world, again))[0] == ("unknown" if later else "applied_updated")
+    assert await assigned(simulator, directory) == normalised_assignments(expected)
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
@@ -147,6 +188,24 @@ async def test_a_worker_that_died_between_two_assignments_leaves_what_its_heir_c
     assert (await outcome(world, run))[0] == expected
 
 
+@pytest.mark.parametrize("later", [[], [OTHERS]], ids=["nobody", "somebody"])
+async def test_a_deletion_that_the_tenant_refused_is_not_repeated_once_somebody_uses_the_profile(
+    opened: Lab, simulator: RunningSimulator, later: list[Json]
+) -> None:
+    world, directory, preview = await a_deletion(opened, simulator)
+    order = {"harm": "status", "status": 400, "tenant": directory, "method": "DELETE", "path": f"{PATH}/[^/]+$"}
+    simulator.admin("POST", "/faults", order)
+    undone = await world.execute(preview)
+    assert await outcome(world, undone) == ("failed", "graph.bad_request")
+    [(_, remote_id)] = (await captured(simulator, directory, KEY)).objects
+    reassign(simulator, directory, remote_id, later)
+
+    again = await retried(world, undone, undo_of=undone.undo_of)
+
+    assert (await outcome(world, again))[0] == ("unknown" if later else "applied_deleted")
+    assert len((await captured(simulator, directory, KEY)).objects) == len(later)
+
+
 @pytest.mark.parametrize(
     "harm", [{}, {"harm": "status", "status": 429}, {"harm": "status", "status": 503}, {"harm": "drop_after"}]
 )
@@ -154,17 +213,7 @@ async def test_an_undo_deletes_a_profile_that_was_created_although_it_is_assigne
     opened: Lab, simulator: RunningSimulator, harm: dict[str, Any]
 ) -> None:
     """The service deletes nothing that is assigned; stopped in the middle, the deletion goes on from there."""
-    directory = simulator.new_tenant()
-    fill(simulator, directory, KEY)
-    world = await a_world(opened, simulator, directory)
-    world.tenant = await captured(simulator, directory, KEY)
-    set_id = await world.back_up()
-    [(_, remote_id)] = world.tenant.objects
-    reassign(simulator, directory, remote_id, [])
-    with simulator.graph(directory) as graph:
-        graph.delete(f"{PATH}/{remote_id}").raise_for_status()
-    preview = await world.undo(await world.execute(await world.preview(set_id)))
-    assert set((await world.actions(preview)).values()) == {"delete"}
+    world, directory, preview = await a_deletion(opened, simulator)
     if harm:
         order = {**harm, "tenant": directory, "method": "DELETE", "path": "/assignments", "skip": 1, "times": 1}
         simulator.admin("POST", "/faults", order)

@@ -1,19 +1,20 @@
 """A retry of an execution: the same plan, only what was left undone, and no write twice."""
 
 from typing import Any
+from uuid import UUID
 
 from shared.domain.errors import PermanentError, SafeCode, TransientError
 from shared.domain.runs import Counts, RunStatus
 from shared.ports import RunRecord
 from tests.support.fake_writable_tenant import FakeTenant, raising
-from tests.support.restore_lab import ALL_DEVICES, RestoreLab, a_filter, a_policy
+from tests.support.restore_lab import ALL_DEVICES, RestoreLab, a_filter, a_policy, to_group
 
 KIND = "deviceConfiguration"
 FILTER = "assignmentFilter"
 REFUSED = raising(PermanentError(SafeCode.GRAPH_BAD_REQUEST))
 
 
-async def retried(world: RestoreLab, parent: RunRecord, **metadata: Any) -> RunRecord:
+async def retried(world: RestoreLab, parent: RunRecord, *, undo_of: UUID | None = None, **metadata: Any) -> RunRecord:
     """Carry out the child that the dispatcher would create."""
     preview = parent.preview_run_id
     child = await world._add_run(
@@ -22,6 +23,7 @@ async def retried(world: RestoreLab, parent: RunRecord, **metadata: Any) -> RunR
         writes=True,
         preview_run_id=preview,
         retry_of=parent.id,
+        undo_of=undo_of,
         metadata=metadata,
     )
     return await world.finished(child)
@@ -90,6 +92,29 @@ async def test_a_drifted_tenant_blocks_the_retry_as_it_blocks_an_execution(world
 
     assert child.status is RunStatus.FAILED
     assert writes(world.tenant) == ["create"]
+
+
+async def test_the_retry_of_a_preview_plans_with_nothing_that_only_the_preview_would_make(world: RestoreLab) -> None:
+    """Whoever executes it executes its own items alone: what refers to the others is told to lead nowhere."""
+    filter_id = world.tenant.add(FILTER, a_filter("Laptops"))
+    policy = world.tenant.add(KIND, a_policy("Disk"), [to_group("g1", filter_id=filter_id)])
+    set_id = await world.back_up()
+    del world.tenant.objects[FILTER, filter_id]
+    del world.tenant.objects[KIND, policy]
+    world.tenant.read_faults = [None, PermanentError(SafeCode.GRAPH_BAD_RESPONSE)]
+    parent = await world.preview(set_id)
+    assert await world.outcomes(parent) == {
+        "Laptops": ("planned", None),
+        "Disk": ("failed", "graph.bad_response"),
+    }
+
+    child = await world.preview(set_id, retry_of=parent.id, metadata=parent.metadata)
+
+    planned = (await world.items(child))["Disk"]["plan"]
+    assert {row["type"]: row["confidence"] for row in planned["references"]}[FILTER] == "missing"
+    assert planned["warnings"] == ["restore.mapping_unsafe"]
+    run = await world.execute(child)
+    assert await world.outcomes(run) == {"Disk": ("applied_created", "restore.mapping_unsafe")}
 
 
 async def test_what_the_parent_made_of_a_foundation_is_what_the_retry_refers_to(world: RestoreLab) -> None:

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.connectors.normalise import fingerprint, natural_key, normalised, normalised_assignments
-from shared.domain.errors import ConflictError, PermanentError, SafeCode, TransientError
+from shared.domain.errors import ConflictError, PermanentError, RunFatalError, SafeCode, TransientError
+from shared.domain.restore_options import Match, RestoreOptions
 from shared.ports import RunRecord
 from tests.support.engine_lab import lab
 from tests.support.fake_writable_tenant import FakeTenant, lost_after, lost_before, raising
@@ -161,6 +162,46 @@ async def test_a_create_that_the_tenant_refused_needs_no_way_back(world: Restore
     assert nothing.value.code is SafeCode.SELECTION_EMPTY
 
 
+async def assigned_and_lost(world: RestoreLab) -> RunRecord:
+    """The preview of a restore that creates one object again and assigns it."""
+    lost = world.tenant.add(KIND, a_policy("Created"), [ALL_DEVICES])
+    set_id = await world.back_up()
+    del world.tenant.objects[KIND, lost]
+    return await world.preview(set_id)
+
+
+async def test_what_was_created_and_could_not_be_assigned_is_deleted(world: RestoreLab) -> None:
+    preview = await assigned_and_lost(world)
+    world.tenant.faults = [None, raising(PermanentError(SafeCode.GRAPH_BAD_REQUEST))]
+    run = await world.execute(preview)
+    assert await world.outcomes(run) == {"Created": ("failed", "graph.bad_request")}
+
+    undone = await world.execute(await world.undo(run))
+
+    assert await world.outcomes(undone) == {"Created": ("applied_deleted", None)}
+    assert not world.tenant.objects
+
+
+async def test_what_was_created_by_a_run_that_ended_before_it_assigned_is_deleted(world: RestoreLab) -> None:
+    preview = await assigned_and_lost(world)
+
+    def then_unreadable(perform: Any) -> Any:
+        made = perform()
+        world.tenant.read_faults = [TransientError(SafeCode.GRAPH_UNAVAILABLE)]
+        return made
+
+    world.tenant.faults = [then_unreadable]
+    run = await world.slice(await world.start(preview), slice_items=1)
+    world.tenant.read_faults = [RunFatalError(SafeCode.AUTH_TOKEN_INVALID)]
+    run = await world.finished(run)
+    assert await world.outcomes(run) == {"Created": ("unknown", "restore.outcome_unknown")}
+    world.tenant.read_faults = []
+
+    undo = await world.undo(run)
+
+    assert await world.actions(undo) == {"Created": "delete"}
+
+
 async def test_a_create_that_nobody_knows_the_outcome_of_is_left_to_a_person(world: RestoreLab) -> None:
     preview = await lost_and_previewed(world)
 
@@ -178,6 +219,17 @@ async def test_a_create_that_nobody_knows_the_outcome_of_is_left_to_a_person(wor
 
     assert await world.outcomes(undo) == {"Created": ("planned", "restore.outcome_unknown")}
     assert await world.actions(undo) == {"Created": "blocked"}
+
+
+async def test_the_undo_of_a_copy_names_the_copy_and_not_what_was_copied(world: RestoreLab) -> None:
+    world.tenant.add(FILTER, a_filter("F"))
+    world.tenant.add(KIND, a_policy("Disk"))
+    set_id = await world.back_up()
+    run = await world.execute(await world.preview_with(set_id, RestoreOptions(Match.COPY)))
+
+    undo = await world.undo(run)
+
+    assert await world.actions(undo) == {"Disk (restored)": "delete"}
 
 
 async def test_an_ordinary_preview_of_what_a_restore_replaced_deletes_nothing(world: RestoreLab) -> None:

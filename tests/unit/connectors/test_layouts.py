@@ -22,7 +22,19 @@ from shared.connectors.policy_types import POLICY_TYPES, all_types
 from shared.domain.archives import MANIFEST_NAME, Manifest, verify_archive
 from shared.domain.errors import PermanentError, SafeCode
 from shared.domain.referred import Referred
-from tests.support.archives import EVERYBODY, FILTER, GROUP, PLENTY, SCRIPT, TO_GROUP, File, a_file, an_archive
+from tests.support.archives import (
+    EVERYBODY,
+    FILTER,
+    GROUP,
+    PLENTY,
+    SCRIPT,
+    TO_GROUP,
+    File,
+    a_file,
+    a_manifest,
+    a_zip,
+    an_archive,
+)
 
 TOOLS = [Layout.INTUNEMANAGEMENT, Layout.INTUNECD]
 
@@ -318,7 +330,7 @@ def test_groups_come_from_the_table_and_only_those_that_are_certain(tmp_path: Pa
     (root / "Groups" / "Pilot.json").write_text(json.dumps({"id": GROUP, "displayName": "Pilot"}))
     others = [GROUP[:-1] + digit for digit in "bcd"]
     targets = [{"target": {"groupId": group}} for group in (GROUP, *others)]
-    (root / "PowerShellScripts" / "a.json").write_text(json.dumps(SCRIPT | {"assignments": [*targets, "odd", {}]}))
+    (root / "PowerShellScripts" / "a.json").write_text(json.dumps(SCRIPT | {"assignments": [*targets, {}]}))
     objects = [
         {"Id": GROUP, "DisplayName": "Pilot", "Type": "Group"},
         {"Id": others[0], "DisplayName": "One", "Type": "Group"},
@@ -337,6 +349,41 @@ def test_groups_come_from_the_table_and_only_those_that_are_certain(tmp_path: Pa
     assert groups_of(path) == {GROUP: "Pilot"}
     [content] = contents(path).values()
     assert len(content["assignments"]) == 5
+
+
+def test_assignments_of_which_one_is_not_understood_are_not_known(tmp_path: Path) -> None:
+    (tmp_path / "PowerShellScripts").mkdir()
+    odd = SCRIPT | {"assignments": [EVERYBODY, "not for the staff"]}
+    (tmp_path / "PowerShellScripts" / "a.json").write_text(json.dumps(odd))
+    _, path = packed(open_export(tmp_path), tmp_path)
+
+    [content] = contents(path).values()
+    assert "assignments" not in content
+
+
+@pytest.mark.parametrize("assignments", [["odd"], "odd", {"target": {}}])
+@pytest.mark.parametrize("layout", TOOLS)
+def test_an_archive_with_assignments_that_no_export_made_is_not_unpacked(
+    tmp_path: Path, layout: Layout, assignments: Any
+) -> None:
+    with pytest.raises(PermanentError) as refused:
+        unpacked(tmp_path, an_archive([File(content={**SCRIPT, "assignments": assignments})]), layout)
+    assert refused.value.code is SafeCode.FOLDER_NOT_A_POLICY
+
+
+@pytest.mark.parametrize("hostile", ["remote_id", "description"])
+def test_text_that_no_file_can_hold_is_refused_and_no_defect(tmp_path: Path, hostile: str) -> None:
+    content = json.dumps({**SCRIPT, "description": "\ud800" if hostile == "description" else ""}).encode()
+    manifest = json.loads(a_manifest([("a.json", content, len(content))]))
+    manifest["files"][0]["remote_id"] = "\ud800" if hostile == "remote_id" else "r1"
+
+    archive = a_zip([("a.json", content)], json.dumps(manifest).encode())
+    if hostile == "remote_id":  # it is made part of a name, which can be any
+        assert len(list(unpacked(tmp_path, archive, Layout.INTUNEMANAGEMENT).rglob("*.json"))) == 2
+        return
+    with pytest.raises(PermanentError) as refused:
+        unpacked(tmp_path, archive, Layout.INTUNEMANAGEMENT)
+    assert refused.value.code is SafeCode.FOLDER_NOT_A_POLICY
 
 
 def test_a_filter_is_found_by_name_unless_two_have_it(tmp_path: Path) -> None:

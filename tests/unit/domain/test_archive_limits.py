@@ -48,6 +48,22 @@ def test_a_zip_of_the_kind_for_more_than_65535_entries_is_too_many_unread() -> N
     assert has_too_many_entries(io.BytesIO(bytes(raw)), THREE)
 
 
+@pytest.mark.parametrize("after", [65_535, 65_536])
+def test_entries_are_counted_wherever_a_reader_still_finds_the_end(after: int) -> None:
+    raw = a_zip(9) + b"c" * after
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        assert len(archive.infolist()) == 9
+    assert has_too_many_entries(io.BytesIO(raw), THREE)
+
+
+@pytest.mark.parametrize("after", [65_520, 65_535, 65_536])
+def test_the_kind_for_more_entries_is_told_by_what_stands_before_the_farthest_end(after: int) -> None:
+    raw = bytearray(a_zip(1) + b"c" * after)
+    end = raw.rindex(b"PK\x05\x06")
+    raw[end:end] = b"PK\x06\x07" + b"\0" * 16
+    assert has_too_many_entries(io.BytesIO(bytes(raw)), THREE)
+
+
 @pytest.mark.parametrize("place", [12, 16])
 def test_a_directory_that_is_larger_than_it_may_be_is_not_read(place: int) -> None:
     raw = bytearray(a_zip(1))

@@ -46,6 +46,12 @@ def decided(facts: dict[str, Any], match: Match, assignments: Assignments = Assi
     return decide(**facts, options=RestoreOptions(match, assignments))
 
 
+def test_two_items_never_get_one_target_however_its_id_is_spelt() -> None:
+    with pytest.raises(PermanentError) as refused:
+        chosen(targets={A: "0a1b", B: "0A1B"})
+    assert refused.value.context == {"field": "options.targets"}
+
+
 @REASONABLE
 @given(facts=FACTS, assignments=st.sampled_from(Assignments))
 def test_create_only_never_updates(facts: dict[str, Any], assignments: Assignments) -> None:

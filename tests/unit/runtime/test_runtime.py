@@ -165,6 +165,27 @@ async def test_a_crashed_task_takes_the_process_down_once() -> None:
     assert calls == [1]
 
 
+async def test_a_task_that_dies_of_a_cancellation_that_nobody_asked_for_has_crashed() -> None:
+    """Clients end what waits for a lost connection with a `CancelledError`; who is asked to end has not crashed."""
+    crashed = asyncio.Event()
+    tasks = BackgroundTasks(on_crash=crashed.set)
+
+    async def ended_by_a_library() -> None:
+        answer = asyncio.get_running_loop().create_future()
+        answer.cancel()
+        await answer
+
+    asked = tasks.spawn(asyncio.Event().wait(), name="asked")  # type: ignore[arg-type]  # it returns nothing of use
+    asked.cancel()
+    await asyncio.wait([asked])
+    assert (tasks.exit_code, crashed.is_set()) == (0, False)
+
+    tasks.spawn(ended_by_a_library(), name="relay")
+
+    await asyncio.wait_for(crashed.wait(), 5)
+    assert tasks.exit_code == 1
+
+
 async def test_by_default_the_process_is_asked_to_end() -> None:
     asked = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
