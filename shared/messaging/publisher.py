@@ -213,6 +213,7 @@ class ConfirmedPublisher:
                     routing_key=delivery.routing_key,
                     properties=properties,
                     mandatory=True,
+                    wait=False,  # the confirmation says more than that the socket took the bytes
                 )
         except PublishError as error:
             raise Unroutable from error
