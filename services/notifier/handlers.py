@@ -3,8 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TypeAlias
-from uuid import UUID
+from typing import TYPE_CHECKING, TypeAlias
 
 from services.notifier.ports import NotificationStore
 from shared.contracts.events import EventKind, RunEvent
@@ -12,6 +11,9 @@ from shared.domain.errors import SafeCode, TransientError
 from shared.domain.notifications import Notice, Notification, notice_of
 from shared.domain.runs import Counts
 from shared.runtime.batching import Batcher
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 News: TypeAlias = tuple[Notification, ...]  # of one event: the same thing for each recipient, never empty
 Stored: TypeAlias = Exception | None  # what went wrong with one event

@@ -16,6 +16,7 @@ from shared.contracts.catalogue import COMMAND_KEYS, Command, encode, type_of
 from shared.contracts.names import MAX_BODY_BYTES, Exchange, ServiceName
 from shared.domain.errors import PermanentError, SafeCode, TransientError
 from shared.messaging.connection import CONNECT_TIMEOUT, RECONNECT_INTERVAL, client_name, named_url, user_of
+from shared.messaging.properties import Properties
 from shared.ports import OutboxRow
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ PERSISTENT = 2
 CONTENT_TYPE = "application/json"
 
 HeaderValue = Any  # whatever AMQP can carry; a parked message keeps what it came with
-Properties = aiormq.spec.Basic.Properties
 
 
 class Trouble(StrEnum):

@@ -53,7 +53,7 @@ async def stored_in(engine: AsyncEngine, events: Sequence[RunEvent], size: int) 
 
 @st.composite
 def mixtures(draw: st.DrawFn, tenants: Sequence[UUID], people: Sequence[UUID]) -> list[RunEvent]:
-    """Events of the ends of a few runs: newer, older and equal news, of nobody and of no tenant, and unstorable ones."""
+    """Events of the ends of a few runs: newer, older and equal news, of nobody, of no tenant, and unstorable ones."""
     runs = [new_id() for _ in range(draw(st.integers(1, 4)))]
     end = a_life(tenants[0], people[0])[-1]
     events = []

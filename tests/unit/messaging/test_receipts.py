@@ -18,7 +18,7 @@ class Broker:
         self.frames: list[tuple[int, bool]] = []
         self.is_closed = False
 
-    async def basic_ack(self, delivery_tag: int, multiple: bool = False, wait: bool = True) -> None:
+    async def basic_ack(self, delivery_tag: int, *, multiple: bool = False, wait: bool = True) -> None:
         if self.is_closed:
             raise ChannelInvalidStateError
         assert delivery_tag in self.open, "acknowledged what is not open"
