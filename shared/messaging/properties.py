@@ -35,7 +35,7 @@ def _short_text(text: str) -> bytes:
 
 def _text_table(headers: Mapping[str, object]) -> bytes | None:
     """Encode headers that are texts in the client's order; None when they are not that simple."""
-    parts = []
+    parts: list[bytes] = []
     for key in sorted(headers):
         value = headers[key]
         if type(value) is not str or len(name := key.encode()) > _NAME:

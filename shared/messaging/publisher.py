@@ -190,8 +190,6 @@ class ConfirmedPublisher:
 
     async def send(self, delivery: Delivery) -> None:
         """Publish as given and wait for the confirmation. Raises `Unroutable` or `PublishFailed`."""
-        if self._channel is None:
-            raise PublishFailed("connection")
         properties = Properties(
             content_type=delivery.content_type,
             headers=dict(delivery.headers),
@@ -204,17 +202,17 @@ class ConfirmedPublisher:
             app_id=delivery.app_id,
         )
         try:
-            # Ours, not the client's: FastStream's `timeout` is ignored, and a blocked connection waits for ever.
-            async with asyncio.timeout(self._timeout):
-                channel = await self._channel.get_underlay_channel()
-                answer = await channel.basic_publish(
-                    delivery.body,
-                    exchange=delivery.exchange,
-                    routing_key=delivery.routing_key,
-                    properties=properties,
-                    mandatory=True,
-                    wait=False,  # the confirmation says more than that the socket took the bytes
-                )
+            channel = await self._open_channel()
+            answer = await channel.basic_publish(
+                delivery.body,
+                exchange=delivery.exchange,
+                routing_key=delivery.routing_key,
+                properties=properties,
+                mandatory=True,
+                timeout=self._timeout,
+                # The confirmation says more than that the socket took the bytes.
+                wait=False,  # type: ignore[call-arg]  # missing in the client's abstract class
+            )
         except PublishError as error:
             raise Unroutable from error
         except DeliveryError as error:
@@ -225,6 +223,15 @@ class ConfirmedPublisher:
             raise PublishFailed("connection") from error
         if not isinstance(answer, aiormq.spec.Basic.Ack):
             raise PublishFailed("refused")
+
+    async def _open_channel(self) -> "aiormq.abc.AbstractChannel":
+        """Return the client's channel of this moment; a connection that is away is waited for, but not for ever."""
+        if self._channel is None:
+            raise PublishFailed("connection")
+        if self.is_connected:
+            return await self._channel.get_underlay_channel()
+        async with asyncio.timeout(self._timeout):
+            return await self._channel.get_underlay_channel()
 
     def _cloud_event(self, row: OutboxRow) -> dict[str, HeaderValue]:
         headers: dict[str, HeaderValue] = dict(row.headers)  # `traceparent` and `sequence` travel on as they are

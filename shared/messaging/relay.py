@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-WINDOW = 100  # publishes in flight; more gain nothing, one at a time costs a round trip each
+WINDOW = 200  # rows of one claim; two windows may be in flight, so that confirmations are never waited for idly
 UNROUTABLE_LIMIT = 5  # returns of one message until it counts as refused: a fresh binding may take a moment to be seen
 BACKOFF = RetryPolicy(base=timedelta(milliseconds=500), cap=timedelta(seconds=30), max_attempts=2**31)
 PAUSE = RetryPolicy(base=timedelta(milliseconds=100), cap=timedelta(seconds=5), max_attempts=2**31)

@@ -1,5 +1,6 @@
 """Notifications: stored in batches of many tenants, read per person across that person's tenants."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC
 from typing import Any
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Text,
     Update,
     and_,
+    cast,
     func,
     select,
     tuple_,
@@ -72,10 +74,10 @@ def _columns(rows: Sequence[Notification]) -> dict[str, list[Any]]:
         "operation": [one.operation for one in rows],
         "status": [one.status.value for one in rows],
         "sequence": [one.sequence for one in rows],
-        "counts": [_counts_json(one.counts) for one in rows],
+        "counts": [json.dumps(_counts_json(one.counts)) for one in rows],
         "safe_error_code": [one.safe_error_code for one in rows],
         "safe_error_context": [
-            safe_context(one.safe_error_context) if one.safe_error_context else None for one in rows
+            json.dumps(safe_context(one.safe_error_context)) if one.safe_error_context else None for one in rows
         ],
         "interrupts": interrupts,
         "seen_at": [None if unread else moment for unread, moment in zip(interrupts, occurred_at, strict=True)],
@@ -94,6 +96,7 @@ def _counts_json(counts: Counts) -> dict[str, int | None]:
 
 
 _KEY = ("tenant_id", "run_type", "run_id", "status", "user_id")
+_JSON = frozenset({"counts", "safe_error_context"})  # as text: the driver would ask about arrays of JSON first
 _TYPES: Types = {
     "tenant_id": _UUID,
     "id": _UUID,
@@ -103,9 +106,9 @@ _TYPES: Types = {
     "operation": Text(),
     "status": Text(),
     "sequence": Integer(),
-    "counts": JSONB,
+    "counts": Text(),
     "safe_error_code": Text(),
-    "safe_error_context": JSONB,
+    "safe_error_context": Text(),
     "interrupts": Boolean(),
     "seen_at": DateTime(timezone=True),
     "created_at": DateTime(timezone=True),
@@ -120,7 +123,7 @@ def _is_there(table: Table, row_id: ColumnElement[UUID]) -> ColumnElement[bool]:
 def _store_statement() -> Any:  # noqa: ANN401  the type of a RETURNING insert is longer than the statement
     incoming = array_table("new", _TYPES)
     known = (
-        select(incoming)
+        select(*(cast(one, JSONB) if one.name in _JSON else one for one in incoming.c))
         .where(_is_there(users, incoming.c.user_id), _is_there(tenants, incoming.c.tenant_id))
         .order_by(*(incoming.c[name] for name in _KEY))  # concurrent writers lock in one order
     )
