@@ -3,7 +3,6 @@
 A handler that is cancelled was cut off from the broker, which then delivers the message again: nothing is acked.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -145,9 +144,6 @@ class Intake:
             queue, tag = getattr(subscriber, "_queue_obj", None), _tag_of(subscriber)
             if queue is not None and tag is not None and not queue.channel.is_closed:
                 await queue.cancel(tag)
-        # Waits for the handlers; what goes wrong goes wrong once more when the broker stops them, and is raised then.
-        await asyncio.gather(*(one.stop() for one in self.broker.subscribers), return_exceptions=True)
-        await self._receipts.sent()
         await self.broker.stop()
 
     async def _settle(
@@ -168,7 +164,7 @@ class Intake:
                 await message.reject(requeue=False)
                 receipts.settled(tag)
             raise
-        receipts.ack(tag)
+        await receipts.ack(tag)
 
     async def _take(
         self, queue: Queue, models: tuple[type[M], ...], handler: Handler[M], message: "AbstractIncomingMessage"

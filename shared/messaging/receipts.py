@@ -27,32 +27,36 @@ class Receipts:
         self._settled_to = 0  # this one, and all before it, are settled
         self._beyond: set[int] = set()  # settled, with an open one before them
         self._finished: list[int] = []  # not acknowledged yet
+        self._turn = asyncio.Event()  # set when what is finished now was acknowledged
         self._sending: asyncio.Task[None] | None = None
 
-    def ack(self, tag: int) -> None:
-        """Acknowledge a delivery with everything else that is finished in this turn of the loop."""
+    async def ack(self, tag: int) -> None:
+        """Acknowledge a delivery with everything else that is finished in this turn of the loop; return afterwards.
+
+        Raises nothing: what could not be acknowledged, since its channel is gone, comes back.
+        """
         self._finished.append(tag)
         if self._sending is None:
             # An empty context: it belongs to no single message's log fields.
             self._sending = asyncio.get_running_loop().create_task(self._send(), context=Context())
+        await self._turn.wait()
 
     def settled(self, tag: int) -> None:
         """Note that the broker was told about a delivery in another way: it was rejected."""
         self._beyond.add(tag)
 
-    async def sent(self) -> None:
-        """Wait until everything that was finished is acknowledged. Raises nothing: what was not comes back."""
-        while self._sending is not None:
-            await asyncio.wait([self._sending])
-
     async def _send(self) -> None:
         try:
             while self._finished:
                 finished, self._finished = sorted(self._finished), []
-                await self._acknowledge(finished)
-        except Exception as error:  # noqa: BLE001  whatever the client says when its channel is gone
-            # The broker delivers again what it was not told of; done twice is as good as done once.
-            log.warning("intake.unacknowledged", error_type=type(error).__name__)
+                turn, self._turn = self._turn, asyncio.Event()
+                try:
+                    await self._acknowledge(finished)
+                except Exception as error:  # noqa: BLE001  whatever the client says when its channel is gone
+                    # The broker delivers again what it was not told of; done twice is as good as done once.
+                    log.warning("intake.unacknowledged", error_type=type(error).__name__)
+                finally:
+                    turn.set()
         finally:
             self._sending = None
 
@@ -83,8 +87,3 @@ class ReceiptBooks:
             self._books = {known: kept for known, kept in self._books.items() if not known.is_closed}
             book = self._books[channel] = Receipts(channel)
         return book
-
-    async def sent(self) -> None:
-        """Wait until everything that was finished is acknowledged, wherever a channel stands."""
-        for book in list(self._books.values()):
-            await book.sent()

@@ -33,6 +33,7 @@ class Broker:
 async def end(broker: Broker, turns: list[list[int]], rejected: set[int]) -> None:
     """Finish deliveries turn by turn; all of a turn before anything else runs."""
     receipts = Receipts(broker)
+    acknowledging = []
     for turn in turns:
         for tag in turn:
             broker.finished.add(tag)
@@ -40,9 +41,9 @@ async def end(broker: Broker, turns: list[list[int]], rejected: set[int]) -> Non
                 broker.open.discard(tag)
                 receipts.settled(tag)
             else:
-                receipts.ack(tag)
+                acknowledging.append(asyncio.create_task(receipts.ack(tag)))
         await asyncio.sleep(0)
-    await receipts.sent()
+    await asyncio.gather(*acknowledging)
 
 
 @st.composite
@@ -84,15 +85,28 @@ async def test_what_ends_behind_an_open_delivery_is_acknowledged_by_itself() -> 
     assert broker.frames == [(1, False), (3, False), (4, False), (5, True)]
 
 
+async def test_who_is_acknowledged_goes_on_once_the_client_has_it_and_one_who_gives_up_stops_nobody() -> None:
+    broker = Broker(3)
+    broker.finished = {1, 2, 3}
+    receipts = Receipts(broker)
+    one, two = (asyncio.create_task(receipts.ack(tag)) for tag in (1, 2))
+    await asyncio.sleep(0)
+    one.cancel()
+
+    await two
+
+    assert broker.open == {3}
+    await receipts.ack(3)
+    assert broker.frames == [(2, True), (3, False)]
+
+
 async def test_a_channel_that_is_gone_is_no_failure_and_its_receipts_are_dropped() -> None:
     books, gone, fresh = ReceiptBooks(), Broker(1), Broker(1)
     fresh.finished = {1}
     gone.is_closed = True
 
-    books.of(gone).ack(1)
-    await books.sent()
-    books.of(fresh).ack(1)
-    await books.sent()
+    await books.of(gone).ack(1)
+    await books.of(fresh).ack(1)
 
     assert (gone.frames, fresh.frames) == ([], [(1, False)])
     assert books.of(gone) is not None
