@@ -59,6 +59,10 @@ class Receipts:
                     turn.set()
         finally:
             self._sending = None
+            if self._finished:  # only when this task was cancelled: nobody may wait for it
+                self._finished.clear()
+                self._turn.set()
+                self._turn = asyncio.Event()
 
     async def _acknowledge(self, tags: Sequence[int]) -> None:
         self._beyond.update(tags)
