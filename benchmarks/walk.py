@@ -24,6 +24,7 @@ from shared.engine.engine import Engine
 from shared.engine.settings import EngineSettings
 from shared.persistence.leases import SqlLeaseKeeper
 from shared.persistence.maintenance import Bounds, SqlMaintenance
+from shared.persistence.notifications import SqlNotificationStore
 from shared.persistence.outbox import OutboxHints, SqlOutboxSource
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.ports import OutboxRow
@@ -50,6 +51,7 @@ async def walk(
     """
     uow = SqlUnitOfWork(engine, service=_SERVICE)
     source = SqlOutboxSource(engine, _SERVICE, OutboxHints())
+    told = SqlNotificationStore(engine)
     worker = _worker(engine, uow)
     resource, action = OPERATION.split(".")
     command = StartBulkOperationRun(
@@ -63,7 +65,7 @@ async def walk(
         await source.published(rows)
         messages += len(rows)
         for row in rows:
-            await _deliver(row, worker, uow, on_stage)
+            await _deliver(row, worker, told, on_stage)
         on_stage(RELAY)
     on_stage(SWEEP)
     await SqlOutboxSource(engine, _SERVICE, OutboxHints(), rescues=True).claim(limit=_WINDOW)
@@ -75,7 +77,7 @@ async def walk(
     return messages
 
 
-async def _deliver(row: OutboxRow, worker: Engine, uow: SqlUnitOfWork, on_stage: Stage) -> None:
+async def _deliver(row: OutboxRow, worker: Engine, told: SqlNotificationStore, on_stage: Stage) -> None:
     if row.exchange == Exchange.WORK:
         on_stage(WORK)
         await worker.wake(WakeUp.model_validate_json(row.body), message_id=row.id)
@@ -83,7 +85,7 @@ async def _deliver(row: OutboxRow, worker: Engine, uow: SqlUnitOfWork, on_stage:
     news = news_of(RunEvent.model_validate_json(row.body))
     if news:
         on_stage(NOTIFY)
-        failed = [one for one in await store([news], uow=uow) if one is not None]
+        failed = [one for one in await store([news], told=told) if one is not None]
         if failed:
             raise failed[0]
 

@@ -15,7 +15,7 @@ from shared.messaging.intake import Intake
 from shared.messaging.process import Surroundings
 from shared.messaging.publisher import ConfirmedPublisher
 from shared.persistence.database import create_engine
-from shared.persistence.unit_of_work import SqlUnitOfWork
+from shared.persistence.notifications import SqlNotificationStore
 from shared.persistence.vitals import SqlVitals
 from shared.runtime import logging
 from shared.runtime.batching import Batcher
@@ -35,9 +35,10 @@ def create_app(settings: NotifierSettings | None = None) -> Application:
     amqp_url = settings.amqp_url.get_secret_value()
     database_url = settings.database_url.get_secret_value()
     engine = create_engine(database_url, service=ServiceName.NOTIFIER, pool_size=settings.notifier_pool_size)
-    uow = SqlUnitOfWork(engine, service=ServiceName.NOTIFIER)
     batcher: Batcher[News, Stored] = Batcher(
-        partial(store, uow=uow), max_items=settings.notifier_batch_items, max_wait=settings.notifier_batch_wait
+        partial(store, told=SqlNotificationStore(engine)),
+        max_items=settings.notifier_batch_items,
+        max_wait=settings.notifier_batch_wait,
     )
     publisher = ConfirmedPublisher(amqp_url, ServiceName.NOTIFIER)
     intake = Intake(amqp_url, ServiceName.NOTIFIER, publisher)

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from shared.contracts.catalogue import MODELS
-from shared.contracts.names import MAX_BODY_BYTES, MessageType, Queue
+from shared.contracts.names import MAX_BODY_BYTES, Queue
 from shared.domain.errors import PoisonMessage, SafeCode
 from shared.messaging.publisher import Delivery
 
@@ -28,6 +28,7 @@ ORIGINAL_QUEUE = "x-reinstate-queue"
 ORIGINAL_USER = "x-reinstate-user-id"
 FAILED_AT = "x-reinstate-failed-at"
 
+_MODELS = {kind.value: model for kind, model in MODELS.items()}
 _ORIGINALS = (ORIGINAL_EXCHANGE, ORIGINAL_KEY, ORIGINAL_QUEUE, ORIGINAL_USER)
 
 # Of the last journey. The broker's own would confuse its search for cycles, and an outsider's word about where a
@@ -80,8 +81,8 @@ def read(
 
 
 def _body(message: "AbstractIncomingMessage", models: tuple[type["Contract"], ...]) -> "Contract":
-    model = MODELS.get(MessageType(message.type)) if message.type in set(MessageType) else None
-    if model not in models or model is None:
+    model = _MODELS.get(message.type or "")
+    if model is None or model not in models:
         raise PoisonMessage(SafeCode.MESSAGE_UNKNOWN_VERSION, field="type")
     try:
         return model.model_validate_json(message.body)

@@ -5,6 +5,7 @@ A handler that is cancelled was cut off from the broker, which then delivers the
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +30,7 @@ from shared.messaging.broker import (
 from shared.messaging.connection import CONNECT_TIMEOUT, client_name, is_cancelled, named_url
 from shared.messaging.envelope import ATTEMPT, FAILED_AT, FIELD, REASON, Envelope, attempt_of, onward, read
 from shared.messaging.publisher import ConfirmedPublisher, Delivery, PublishFailed
+from shared.messaging.receipts import ReceiptBooks
 from shared.messaging.topology import RETRY_QUEUE, RETRY_TIER, RETRY_TIERS, RetryTier
 from shared.runtime.failpoints import reached
 from shared.runtime.metrics import MESSAGES
@@ -64,6 +66,8 @@ class Intake:
         self._service = service
         self._publisher = publisher
         self._tiers = tiers
+        self._receipts = ReceiptBooks()
+        self._done = MESSAGES.labels(service.value, "done", "none")
         self._probe_url = named_url(amqp_url, f"{client_name(service)}/probe")
 
     def subscriber(self, queue: Queue, *models: type[M], prefetch: int) -> Callable[[Handler[M]], Handler[M]]:
@@ -75,9 +79,10 @@ class Intake:
 
         def subscribe(handler: Handler[M]) -> Handler[M]:
             async def consume(message: "AbstractIncomingMessage") -> None:
-                await self._take(queue, models, handler, message)
+                await self._settle(queue, models, handler, message)
 
-            self.broker.subscriber(existing_queue(queue), **subscriber_options(prefetch))(consume)
+            options = subscriber_options(prefetch)
+            self.broker.subscriber(existing_queue(queue), ack_policy=AckPolicy.MANUAL, **options)(consume)
             return handler
 
         return subscribe
@@ -144,34 +149,54 @@ class Intake:
                 await _cancel(queue, tag)
         await self.broker.stop()
 
+    async def _settle(
+        self, queue: Queue, models: tuple[type[M], ...], handler: Handler[M], message: "AbstractIncomingMessage"
+    ) -> None:
+        """Have a delivery taken and tell the broker: acknowledge it, or reject or give it back for what was raised."""
+        tag = message.delivery_tag
+        try:
+            receipts = self._receipts.of(message.channel)
+        except ChannelInvalidStateError:
+            return  # cut off before it was looked at: it comes back
+        if tag is None:
+            return
+        try:
+            await self._take(queue, models, handler, message)
+        except Exception as error:
+            with suppress(AMQPError, ChannelInvalidStateError):
+                await message.reject(requeue=isinstance(error, NackMessage))
+                receipts.settled(tag)
+            raise
+        await receipts.ack(tag)
+
     async def _take(
         self, queue: Queue, models: tuple[type[M], ...], handler: Handler[M], message: "AbstractIncomingMessage"
     ) -> None:
         user = self._publisher.user
-        with structlog.contextvars.bound_contextvars(queue=queue.value, message_id=message.message_id):
-            try:
-                model, envelope = read(message, queue, models, user)
-                await handler(model, envelope)  # type: ignore[arg-type]  # `read` returns one of the given models
-                reached("before_ack")
-                self._count("done")
-            except PoisonMessage as poison:
-                await self._send_on("message.parked", poison, self._parked(queue, message, poison))
-            except LeaseLost:
-                log.info("message.lease_lost")
-                self._count("left", SafeCode.RUN_NOT_ACTIVE)
-            except TransientError as error:
-                attempt = attempt_of(message)
-                if attempt > len(self._tiers):
-                    code = SafeCode.MESSAGE_RETRIES_EXHAUSTED
-                    await self._send_on("message.dead", error, self._dead(queue, message, code))
-                else:
-                    tier = self._tiers[attempt - 1]
-                    await self._retry(error, self._later(queue, message, error, tier))
-            except ReinstateError as error:
-                await self._send_on("message.dead", error, self._dead(queue, message, error.code))
-            except Exception:
-                self._count("dead", SafeCode.INTERNAL_UNEXPECTED)
-                raise
+        structlog.contextvars.bind_contextvars(queue=queue.value, message_id=message.message_id)  # of its task alone
+        try:
+            model, envelope = read(message, queue, models, user)
+            await handler(model, envelope)  # type: ignore[arg-type]  # `read` returns one of the given models
+            reached("before_ack")
+            self._done.inc()
+        except PoisonMessage as poison:
+            await self._send_on("message.parked", poison, self._parked(queue, message, poison))
+        except LeaseLost:
+            log.info("message.lease_lost")
+            self._count("left", SafeCode.RUN_NOT_ACTIVE)
+        except TransientError as error:
+            attempt = attempt_of(message)
+            if attempt > len(self._tiers):
+                code = SafeCode.MESSAGE_RETRIES_EXHAUSTED
+                await self._send_on("message.dead", error, self._dead(queue, message, code))
+            else:
+                tier = self._tiers[attempt - 1]
+                await self._retry(error, self._later(queue, message, error, tier))
+        except ReinstateError as error:
+            await self._send_on("message.dead", error, self._dead(queue, message, error.code))
+        except Exception:
+            self._count("dead", SafeCode.INTERNAL_UNEXPECTED)
+            raise
 
     async def _send_on(self, action: str, error: ReinstateError, delivery: Delivery) -> None:
         """Hand the message over; returning acks it here. If that fails, the broker dead-letters it."""

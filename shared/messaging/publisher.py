@@ -23,6 +23,7 @@ from shared.messaging.connection import (
     named_url,
     user_of,
 )
+from shared.messaging.properties import Properties
 from shared.ports import OutboxRow
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ PERSISTENT = 2
 CONTENT_TYPE = "application/json"
 
 HeaderValue = Any  # whatever AMQP can carry; a parked message keeps what it came with
-Properties = aiormq.spec.Basic.Properties
 
 
 class Trouble(StrEnum):
@@ -201,8 +201,6 @@ class ConfirmedPublisher:
 
     async def send(self, delivery: Delivery) -> None:
         """Publish as given and wait for the confirmation. Raises `Unroutable` or `PublishFailed`."""
-        if self._channel is None:
-            raise PublishFailed("connection")
         properties = Properties(
             content_type=delivery.content_type,
             headers=dict(delivery.headers),
@@ -215,16 +213,17 @@ class ConfirmedPublisher:
             app_id=delivery.app_id,
         )
         try:
-            # Ours, not the client's: FastStream's `timeout` is ignored, and a blocked connection waits for ever.
-            async with asyncio.timeout(self._timeout):
-                channel = await self._channel.get_underlay_channel()
-                answer = await channel.basic_publish(
-                    delivery.body,
-                    exchange=delivery.exchange,
-                    routing_key=delivery.routing_key,
-                    properties=properties,
-                    mandatory=True,
-                )
+            channel = await self._open_channel()
+            answer = await channel.basic_publish(
+                delivery.body,
+                exchange=delivery.exchange,
+                routing_key=delivery.routing_key,
+                properties=properties,
+                mandatory=True,
+                timeout=self._timeout,
+                # The confirmation says more than that the socket took the bytes.
+                wait=False,  # type: ignore[call-arg]  # missing in the client's abstract class
+            )
         except PublishError as error:
             raise Unroutable from error
         except DeliveryError as error:
@@ -239,6 +238,15 @@ class ConfirmedPublisher:
             raise PublishFailed("connection") from error
         if not isinstance(answer, aiormq.spec.Basic.Ack):
             raise PublishFailed("refused")
+
+    async def _open_channel(self) -> "aiormq.abc.AbstractChannel":
+        """Return the client's channel of this moment; a connection that is away is waited for, but not for ever."""
+        if self._channel is None:
+            raise PublishFailed("connection")
+        if self.is_connected:
+            return await self._channel.get_underlay_channel()
+        async with asyncio.timeout(self._timeout):
+            return await self._channel.get_underlay_channel()
 
     def _cloud_event(self, row: OutboxRow) -> dict[str, HeaderValue]:
         headers: dict[str, HeaderValue] = dict(row.headers)  # `traceparent` and `sequence` travel on as they are

@@ -5,7 +5,7 @@ Twice is normal: a row whose confirmation got lost is published again under the 
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-WINDOW = 100  # publishes in flight; more gain nothing, one at a time costs a round trip each
+WINDOW = 200  # rows of one claim; two windows may be in flight, so that confirmations are never waited for idly
 UNROUTABLE_LIMIT = 5  # returns of one message until it counts as refused: a fresh binding may take a moment to be seen
 BACKOFF = RetryPolicy(base=timedelta(milliseconds=500), cap=timedelta(seconds=30), max_attempts=2**31)
 PAUSE = RetryPolicy(base=timedelta(milliseconds=100), cap=timedelta(seconds=5), max_attempts=2**31)
@@ -69,7 +69,7 @@ class OutboxRelay:
         window: int = WINDOW,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """Take `window` as the number of rows to claim and to have in flight at a time."""
+        """Take `window` as the number of rows to claim at a time."""
         self.stats = RelayStats()
         self._source = source
         self._publisher = publisher
@@ -78,7 +78,7 @@ class OutboxRelay:
         self._stopping = asyncio.Event()
         self._returned: Counter[UUID] = Counter()
         self._failures = 0  # windows in a row without one confirmation
-        self._ahead: asyncio.Task[Sequence[OutboxRow]] | None = None
+        self._in_flight: deque[asyncio.Task[bool]] = deque()  # windows, the oldest first
 
     async def run(self) -> None:
         """Relay until `stop`; then finish what is claimed and return. A lost broker or database is waited out."""
@@ -86,10 +86,11 @@ class OutboxRelay:
             async for _ in self._hints():
                 while await self._one_window():
                     pass
-            await self._finish_what_is_claimed()
+            with suppress(TransientError):
+                await self._settled(leaving=0)
         finally:
-            if self._ahead is not None:
-                self._ahead.cancel()
+            for window in self._in_flight:  # only when this task was cancelled: what is claimed comes back later
+                window.cancel()
 
     def stop(self) -> None:
         """Have `run` return after what is claimed."""
@@ -112,45 +113,37 @@ class OutboxRelay:
             stopped.cancel()
 
     async def _one_window(self) -> bool:
-        """Relay at most one window; True when more rows may be due."""
+        """Claim at most one window and send it; True when more rows may be due.
+
+        In a backlog the next window is claimed and sent while this one waits for its confirmations: two at most are in
+        flight.
+        """
         if self._stopping.is_set():
             return False
         try:
             if not self._publisher.is_connected:
                 await self._publisher.start()  # before the claim: rows are not held while the broker is away
-            rows = await self._claimed()
-            if not rows:
+            rows = await self._source.claim(limit=self._window)
+            if rows:
+                self._in_flight.append(asyncio.create_task(self._publish(rows)))
+            elif not self._in_flight:
                 return False
-            if len(rows) == self._window:  # a backlog: the database looks for the next window while this one is sent
-                self._ahead = asyncio.create_task(self._claim())
-            confirmed = await self._publish(rows)
+            backlog = len(rows) == self._window
+            got_somewhere = await self._settled(leaving=1 if backlog else 0)
         except TransientError as error:
             log.warning("relay.waiting", code=error.code, reason=error.context.get("reason"))
-            confirmed = False
-        if not confirmed:
+            got_somewhere = False
+        if not got_somewhere:
             return await self._pause()
         self._failures = 0
-        return len(rows) == self._window
+        return backlog
 
-    async def _claimed(self) -> Sequence[OutboxRow]:
-        if self._ahead is None:
-            return await self._claim()
-        ahead, self._ahead = self._ahead, None
-        try:
-            rows = await ahead
-        finally:
-            ahead.cancel()  # does something only when this task was cancelled
-        return rows or await self._claim()  # the window before may have come back meanwhile
-
-    async def _claim(self) -> Sequence[OutboxRow]:
-        return await self._source.claim(limit=self._window)
-
-    async def _finish_what_is_claimed(self) -> None:
-        """Publish the window that was claimed ahead, or leave it to the next relay once its claim has lapsed."""
-        if self._ahead is None or not self._publisher.is_connected:
-            return
-        with suppress(TransientError):
-            await self._publish(await self._claimed())
+    async def _settled(self, *, leaving: int) -> bool:
+        """Wait for the oldest windows until so many are left in flight; False when one of them got nowhere."""
+        got_somewhere = True
+        while len(self._in_flight) > leaving:
+            got_somewhere &= await self._in_flight.popleft()
+        return got_somewhere
 
     async def _publish(self, rows: Sequence[OutboxRow]) -> bool:
         """Publish rows at the same time and settle each; True when the broker confirmed or refused at least one."""

@@ -1,6 +1,8 @@
-"""Notifications: stored per tenant in a transaction, read per person across that person's tenants."""
+"""Notifications: stored in batches of many tenants, read per person across that person's tenants."""
 
+import json
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +16,7 @@ from sqlalchemy import (
     Text,
     Update,
     and_,
-    bindparam,
-    column,
+    cast,
     func,
     select,
     tuple_,
@@ -23,61 +24,64 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.domain.errors import safe_context
 from shared.domain.notifications import InboxCounts, InboxEntry, InboxPage, InboxPosition, Notification, newest
 from shared.domain.runs import Counts, RunStatus, RunType
-from shared.persistence.database import translated
-from shared.persistence.tables import memberships, notifications, tenants, users
+from shared.persistence.arrays import Types, array_table, array_values
+from shared.persistence.database import committing_each, translated
+from shared.persistence.tables import JSONB, memberships, notifications, tenants, users
 from shared.runtime.ids import new_id
 
 MAX_PAGE = 200
 
 _NOW = func.clock_timestamp()
 _UUID = postgresql.UUID(as_uuid=True)
-_JSONB = postgresql.JSONB(none_as_null=True)
 
 
-class SqlNotifications:
-    """`NotificationRepository` inside one transaction of one tenant."""
+class SqlNotificationStore:
+    """`NotificationStore` over PostgreSQL."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
-        """Work inside `connection`'s transaction."""
-        self._connection = connection
-        self._tenant_id = tenant_id
+    def __init__(self, engine: AsyncEngine) -> None:
+        """Write through `engine`, each batch a statement of its own."""
+        self._engine = committing_each(engine)
 
     async def store(self, batch: Sequence[Notification]) -> int:
-        """Store a batch in one statement; return how many rows are new or changed.
+        """Store a batch of any tenants in one statement, which commits by itself: all of it or nothing.
 
         Newer news of the same key replaces older, and keeps what its reader did with it. Recipients and tenants that
-        do not exist are left out. Raises `ValueError` for a notification of another tenant.
+        do not exist are left out. Returns how many rows are new or changed.
         """
-        if any(one.tenant_id != self._tenant_id for one in batch):
-            raise ValueError("a notification of another tenant in this transaction")
-        rows = [_values(one) for one in newest(batch)]
+        rows = newest(batch)
         if not rows:
             return 0
-        result = await self._connection.execute(_STORE, {"rows": rows})
-        return len(result.all())
+        values = array_values("new", _TYPES, _columns(rows))
+        with translated():
+            async with self._engine.connect() as connection:
+                return len((await connection.execute(_STORE, values)).all())
 
 
-def _values(one: Notification) -> dict[str, Any]:
+def _columns(rows: Sequence[Notification]) -> dict[str, list[Any]]:
+    occurred_at = [one.occurred_at if one.occurred_at.tzinfo else one.occurred_at.replace(tzinfo=UTC) for one in rows]
+    interrupts = [one.interrupts for one in rows]
     return {
-        "tenant_id": str(one.tenant_id),
-        "id": str(new_id()),
-        "user_id": str(one.user_id),
-        "run_type": one.run_type.value,
-        "run_id": str(one.run_id),
-        "operation": one.operation,
-        "status": one.status.value,
-        "sequence": one.sequence,
-        "counts": _counts_json(one.counts),
-        "safe_error_code": one.safe_error_code,
-        "safe_error_context": safe_context(one.safe_error_context) if one.safe_error_context else None,
-        "interrupts": one.interrupts,
-        "seen_at": None if one.interrupts else one.occurred_at.isoformat(),
-        "created_at": one.occurred_at.isoformat(),
+        "tenant_id": [one.tenant_id for one in rows],
+        "id": [new_id() for _ in rows],
+        "user_id": [one.user_id for one in rows],
+        "run_type": [one.run_type.value for one in rows],
+        "run_id": [one.run_id for one in rows],
+        "operation": [one.operation for one in rows],
+        "status": [one.status.value for one in rows],
+        "sequence": [one.sequence for one in rows],
+        "counts": [json.dumps(_counts_json(one.counts)) for one in rows],
+        "safe_error_code": [one.safe_error_code for one in rows],
+        "safe_error_context": [
+            json.dumps(safe_context(one.safe_error_context)) if one.safe_error_context else None for one in rows
+        ],
+        "interrupts": interrupts,
+        "seen_at": [None if unread else moment for unread, moment in zip(interrupts, occurred_at, strict=True)],
+        "created_at": occurred_at,
     }
 
 
@@ -92,22 +96,23 @@ def _counts_json(counts: Counts) -> dict[str, int | None]:
 
 
 _KEY = ("tenant_id", "run_type", "run_id", "status", "user_id")
-_INCOMING = (
-    column("tenant_id", _UUID),
-    column("id", _UUID),
-    column("user_id", _UUID),
-    column("run_type", Text()),
-    column("run_id", _UUID),
-    column("operation", Text()),
-    column("status", Text()),
-    column("sequence", Integer()),
-    column("counts", _JSONB),
-    column("safe_error_code", Text()),
-    column("safe_error_context", _JSONB),
-    column("interrupts", Boolean()),
-    column("seen_at", DateTime(timezone=True)),
-    column("created_at", DateTime(timezone=True)),
-)
+_JSON = frozenset({"counts", "safe_error_context"})  # as text: the driver would ask about arrays of JSON first
+_TYPES: Types = {
+    "tenant_id": _UUID,
+    "id": _UUID,
+    "user_id": _UUID,
+    "run_type": Text(),
+    "run_id": _UUID,
+    "operation": Text(),
+    "status": Text(),
+    "sequence": Integer(),
+    "counts": Text(),
+    "safe_error_code": Text(),
+    "safe_error_context": Text(),
+    "interrupts": Boolean(),
+    "seen_at": DateTime(timezone=True),
+    "created_at": DateTime(timezone=True),
+}
 
 
 def _is_there(table: Table, row_id: ColumnElement[UUID]) -> ColumnElement[bool]:
@@ -116,18 +121,13 @@ def _is_there(table: Table, row_id: ColumnElement[UUID]) -> ColumnElement[bool]:
 
 
 def _store_statement() -> Any:  # noqa: ANN401  the type of a RETURNING insert is longer than the statement
-    incoming = (
-        func.jsonb_to_recordset(bindparam("rows", type_=_JSONB))
-        .table_valued(*_INCOMING)
-        .render_derived(name="incoming", with_types=True)
-    )
+    incoming = array_table("new", _TYPES)
     known = (
-        select(incoming)
+        select(*(cast(one, JSONB) if one.name in _JSON else one for one in incoming.c))
         .where(_is_there(users, incoming.c.user_id), _is_there(tenants, incoming.c.tenant_id))
         .order_by(*(incoming.c[name] for name in _KEY))  # concurrent writers lock in one order
     )
-    names = [one.name for one in _INCOMING]
-    statement = insert(notifications).from_select(names, known)
+    statement = insert(notifications).from_select(list(_TYPES), known)
     changed = ("operation", "sequence", "counts", "safe_error_code", "safe_error_context", "created_at")
     return statement.on_conflict_do_update(
         index_elements=_KEY,

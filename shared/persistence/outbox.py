@@ -227,8 +227,8 @@ class SqlOutboxSource:
         values = {"new_token": new_id(), "new_claim": CLAIM_FOR, "at_most": limit - len(handed)}
         with translated():
             async with self._engine.connect() as connection:
-                rows = (await connection.execute(self._claim, values)).mappings().all()
-        return handed + sorted((_outbox_row(dict(row)) for row in rows), key=lambda row: row.id)
+                rows = (await connection.execute(self._claim, values)).all()
+        return handed + sorted((OutboxRow(*row) for row in rows), key=lambda row: row.id.int)
 
     async def published(self, rows: Sequence[OutboxRow]) -> None:
         """Delete rows that the broker confirmed, where the claim is still ours."""
@@ -294,7 +294,7 @@ def _claim(is_due: ColumnElement[bool]) -> ReturningUpdate[Any]:
         update(outbox)
         .where(outbox.c.id == due.c.id)
         .values(claim_token=token, claimed_until=until, attempts=outbox.c.attempts + 1)
-        .returning(outbox)
+        .returning(*(outbox.c[name] for name in OutboxRow.__dataclass_fields__))  # in the order that builds one
     )
 
 
@@ -302,8 +302,3 @@ def _claim(is_due: ColumnElement[bool]) -> ReturningUpdate[Any]:
 def _delete() -> Delete:
     ids, tokens = bindparam("ids", type_=ARRAY(Uuid())), bindparam("tokens", type_=ARRAY(Uuid()))
     return delete(outbox).where(outbox.c.id == func.any(ids), outbox.c.claim_token == func.any(tokens))
-
-
-def _outbox_row(row: dict[str, object]) -> OutboxRow:
-    names = OutboxRow.__dataclass_fields__
-    return OutboxRow(**{name: row[name] for name in names})  # type: ignore[arg-type]  # columns and fields share names

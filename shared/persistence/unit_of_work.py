@@ -18,7 +18,6 @@ from shared.persistence.id_maps import SqlIdMaps
 from shared.persistence.inbox import SqlInbox
 from shared.persistence.ledger import SqlLedger
 from shared.persistence.maintenance import SqlRunsInNeed
-from shared.persistence.notifications import SqlNotifications
 from shared.persistence.outbox import OutboxHints, SqlOutbox
 from shared.persistence.pauses import SqlPauses
 from shared.persistence.policies import SqlPolicies
@@ -83,11 +82,6 @@ class SqlTransaction:
     def audit(self) -> SqlAudit:
         """Who did what."""
         return SqlAudit(self.connection, self.tenant_id)
-
-    @cached_property
-    def notifications(self) -> SqlNotifications:
-        """What people are told."""
-        return SqlNotifications(self.connection, self.tenant_id)
 
     @cached_property
     def tenants(self) -> SqlTenants:

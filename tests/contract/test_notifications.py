@@ -12,15 +12,14 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import delete, insert
 
-from services.notifier.ports import NotifierUnitOfWork
+from services.notifier.ports import NotificationStore
 from shared.domain.notifications import InboxEntry, Notification
 from shared.domain.runs import Counts, RunStatus, RunType
 from shared.persistence.database import create_engine
-from shared.persistence.notifications import SqlInboxReader
+from shared.persistence.notifications import SqlInboxReader, SqlNotificationStore
 from shared.persistence.tables import memberships, tenants, users
-from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.runtime.ids import new_id
-from tests.support.fakes_notifications import FakeInboxReader, FakeNotifierUnitOfWork, NotificationWorld
+from tests.support.fakes_notifications import FakeInboxReader, FakeNotificationStore, NotificationWorld
 
 CONTOSO, FABRIKAM = new_id(), new_id()
 ADA, GRACE = new_id(), new_id()  # Ada belongs to both tenants, Grace to Contoso
@@ -31,13 +30,12 @@ NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 class World:
     """Two tenants and two people; the same in memory and in the database."""
 
-    uow: NotifierUnitOfWork
+    told: NotificationStore
     inbox: Any
     _leave: Any
 
     async def store(self, *batch: Notification) -> int:
-        async with self.uow.begin(batch[0].tenant_id) as tx:
-            return await tx.notifications.store(batch)
+        return await self.told.store(batch)
 
     async def entries(self, user: UUID, **options: object) -> Sequence[InboxEntry]:
         page = await self.inbox.page(user, **options)
@@ -69,7 +67,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
                 delete(memberships).where(memberships.c.tenant_id == tenant, memberships.c.user_id == user)
             )
 
-    yield World(SqlUnitOfWork(engine, service="test"), SqlInboxReader(engine), leave)
+    yield World(SqlNotificationStore(engine), SqlInboxReader(engine), leave)
     await engine.dispose()
 
 
@@ -83,7 +81,7 @@ def _in_memory() -> World:
     async def leave(tenant: UUID, user: UUID) -> None:
         seen.members.discard((tenant, user))
 
-    return World(FakeNotifierUnitOfWork(seen), FakeInboxReader(seen), leave)
+    return World(FakeNotificationStore(seen), FakeInboxReader(seen), leave)
 
 
 def a_notification(**changes: object) -> Notification:
@@ -190,9 +188,17 @@ async def test_a_tenant_that_does_not_exist_stores_nothing(world: World) -> None
     assert await world.store(a_notification(tenant_id=new_id())) == 0
 
 
-async def test_a_transaction_refuses_another_tenants_notification(world: World) -> None:
-    with pytest.raises(ValueError, match="another tenant"):
-        await world.store(a_notification(), a_notification(tenant_id=FABRIKAM))
+async def test_a_batch_of_several_tenants_is_stored_as_one_and_each_row_belongs_to_its_own(world: World) -> None:
+    stored = await world.store(
+        a_notification(), a_notification(tenant_id=FABRIKAM), a_notification(tenant_id=new_id()), a_notification()
+    )
+
+    assert stored == 3
+    assert sorted(entry.tenant_id for entry in await world.entries(ADA)) == sorted([CONTOSO, CONTOSO, FABRIKAM])
+
+
+async def test_nothing_stores_nothing(world: World) -> None:
+    assert await world.store() == 0
 
 
 async def test_only_the_end_of_a_run_is_counted_as_unread_and_unseen(world: World) -> None:

@@ -1,7 +1,6 @@
 """Notifications in memory; the contract suite proves that they behave like the real ones."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -30,16 +29,19 @@ class NotificationWorld:
     rows: dict[NotificationKey, tuple[UUID, InboxEntry]] = field(default_factory=dict)  # (user, entry)
 
 
-class FakeNotifications:
-    """`NotificationRepository` of one tenant."""
+class FakeNotificationStore:
+    """`NotificationStore`; a batch with news of one of the `broken` tenants or runs is not stored."""
 
-    def __init__(self, world: NotificationWorld, tenant_id: UUID) -> None:
+    def __init__(self, world: NotificationWorld, broken: dict[UUID, Exception] | None = None) -> None:
         self._world = world
-        self._tenant_id = tenant_id
+        self._broken = broken or {}
+        self.batches: list[Sequence[Notification]] = []  # as they came, stored or not
 
     async def store(self, batch: Sequence[Notification]) -> int:
-        if any(one.tenant_id != self._tenant_id for one in batch):
-            raise ValueError("a notification of another tenant in this transaction")
+        self.batches.append(batch)
+        for one in batch:
+            if error := self._broken.get(one.tenant_id) or self._broken.get(one.run_id):
+                raise error
         return sum(self._store(one) for one in newest(batch))
 
     def _store(self, one: Notification) -> int:
@@ -73,29 +75,6 @@ class FakeNotifications:
         )
         world.rows[one.key] = (one.user_id, entry)
         return 1
-
-
-@dataclass
-class FakeNotifierTransaction:
-    """One tenant's transaction; it cannot roll back."""
-
-    notifications: FakeNotifications
-
-
-class FakeNotifierUnitOfWork:
-    """`NotifierUnitOfWork`; `broken` tenants cannot be written."""
-
-    def __init__(self, world: NotificationWorld, broken: dict[UUID, Exception] | None = None) -> None:
-        self._world = world
-        self._broken = broken or {}
-        self.begun: list[UUID] = []
-
-    @asynccontextmanager
-    async def begin(self, tenant_id: UUID) -> AsyncIterator[FakeNotifierTransaction]:
-        self.begun.append(tenant_id)
-        if tenant_id in self._broken:
-            raise self._broken[tenant_id]
-        yield FakeNotifierTransaction(FakeNotifications(self._world, tenant_id))
 
 
 class FakeInboxReader:

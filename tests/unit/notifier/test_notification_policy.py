@@ -16,7 +16,7 @@ from shared.domain.notifications import InboxEntry
 from shared.domain.runs import ACTIVE, TERMINAL, RunStatus, RunType
 from shared.runtime.batching import Batcher
 from shared.runtime.ids import new_id
-from tests.support.fakes_notifications import FakeNotifierUnitOfWork, NotificationWorld
+from tests.support.fakes_notifications import FakeNotificationStore, NotificationWorld
 
 TENANTS = (new_id(), new_id())
 PEOPLE = (new_id(), new_id(), new_id())
@@ -133,7 +133,7 @@ def _a_life(draw: st.DrawFn) -> list[RunEvent]:
 
 async def _stored_from(events: list[RunEvent], *, max_items: int) -> NotificationWorld:
     world = a_world()
-    batcher = Batcher(partial(store, uow=FakeNotifierUnitOfWork(world)), max_items=max_items, max_wait=0)
+    batcher = Batcher(partial(store, told=FakeNotificationStore(world)), max_items=max_items, max_wait=0)
     await asyncio.gather(*(notify(event, batcher=batcher) for event in events))
     return world
 
@@ -153,19 +153,19 @@ def test_any_order_with_duplicates_leaves_the_same_rows(
     assert sorted(told) == sorted(expected)
 
 
-async def test_a_batch_is_one_transaction_per_tenant() -> None:
-    uow = FakeNotifierUnitOfWork(a_world())
-    batcher = Batcher(partial(store, uow=uow), max_items=100, max_wait=0)
+async def test_a_batch_of_several_tenants_is_one_transaction() -> None:
+    told = FakeNotificationStore(a_world())
+    batcher = Batcher(partial(store, told=told), max_items=100, max_wait=0)
 
     await asyncio.gather(*(notify(an_event(tenant_id=TENANTS[n % 2]), batcher=batcher) for n in range(20)))
 
-    assert sorted(uow.begun) == sorted(TENANTS)
+    assert [len(batch) for batch in told.batches] == [20]
 
 
 async def test_the_trouble_of_one_tenant_does_not_touch_another() -> None:
     world = a_world()
-    uow = FakeNotifierUnitOfWork(world, broken={TENANTS[1]: TransientError(SafeCode.SERVICE_UNAVAILABLE)})
-    batcher = Batcher(partial(store, uow=uow), max_items=100, max_wait=0)
+    told = FakeNotificationStore(world, broken={TENANTS[1]: TransientError(SafeCode.SERVICE_UNAVAILABLE)})
+    batcher = Batcher(partial(store, told=told), max_items=100, max_wait=0)
 
     outcomes = await asyncio.gather(
         *(notify(an_event(tenant_id=tenant), batcher=batcher) for tenant in TENANTS), return_exceptions=True
@@ -173,3 +173,29 @@ async def test_the_trouble_of_one_tenant_does_not_touch_another() -> None:
 
     assert [type(outcome) for outcome in outcomes] == [type(None), TransientError]
     assert [entry.tenant_id for _, entry in world.rows.values()] == [TENANTS[0]]
+
+
+async def test_an_event_that_can_never_be_stored_does_not_touch_its_tenants_others() -> None:
+    events = [an_event() for _ in range(5)]
+    world = a_world()
+    told = FakeNotificationStore(world, broken={events[2].run_id: ValueError("unstorable")})
+    batcher = Batcher(partial(store, told=told), max_items=100, max_wait=0)
+
+    outcomes = await asyncio.gather(*(notify(event, batcher=batcher) for event in events), return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [type(None)] * 2 + [ValueError] + [type(None)] * 2
+    assert len(world.rows) == 4
+    assert [len(batch) for batch in told.batches] == [5, 1, 1, 1, 1, 1]
+
+
+async def test_during_an_outage_a_tenants_events_are_tried_together_and_no_more() -> None:
+    """All of them come back later; one by one they would only keep a database busy that has trouble enough."""
+    told = FakeNotificationStore(a_world(), broken=dict.fromkeys(TENANTS, TransientError(SafeCode.SERVICE_UNAVAILABLE)))
+    batcher = Batcher(partial(store, told=told), max_items=100, max_wait=0)
+
+    outcomes = await asyncio.gather(
+        *(notify(an_event(tenant_id=TENANTS[n % 2]), batcher=batcher) for n in range(6)), return_exceptions=True
+    )
+
+    assert {type(outcome) for outcome in outcomes} == {TransientError}
+    assert [len(batch) for batch in told.batches] == [6, 3, 3]
