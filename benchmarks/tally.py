@@ -9,11 +9,13 @@ from asyncpg.connection import LoggedQuery
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+_PAST_THE_CURSOR = ("BEGIN", "COMMIT", "ROLLBACK", ";")
+
 
 class Tally:
     """What was asked since it was attached; `stage` says under which name the next question counts.
 
-    Preparing a statement, which a connection does once, is not counted.
+    Preparing a statement, which a connection does once, is not counted, nor what the driver asks about types for it.
     """
 
     def __init__(self) -> None:
@@ -53,5 +55,7 @@ class Tally:
 
     def _on_simple_query(self, query: LoggedQuery) -> None:
         """BEGIN, COMMIT and the driver's pings: they go past SQLAlchemy's cursor."""
+        if not query.query.upper().startswith(_PAST_THE_CURSOR):
+            return
         self.round_trips[self.stage] += 1
         self.commits[self.stage] += query.query.upper().startswith("COMMIT")

@@ -106,22 +106,52 @@ class OutboxHints:
             heappop(self._due)
 
 
-class SqlOutbox:
-    """`OutboxPort` inside one transaction."""
+class OutboxSheet:
+    """What a transaction sends, for whichever tenants it works: written all at once."""
 
-    def __init__(
-        self, connection: AsyncConnection, tenant_id: UUID, service: str, runs: SqlRuns, *, hands_over: bool = False
-    ) -> None:
-        """Write rows of `service`, which its own relay publishes; `hands_over` claims those for it that are due."""
-        self._connection = connection
-        self._tenant_id = tenant_id
+    def __init__(self, service: str, *, hands_over: bool = False) -> None:
+        """Collect rows of `service`, which its own relay publishes; `hands_over` claims those for it that are due."""
+        self.hands_over = hands_over
         self._service = service
-        self._runs = runs
-        self._hands_over = hands_over
         self._unwritten: list[dict[str, Any]] = []
-        self.claimed: list[OutboxRow] = []  # to be handed over after the commit
-        self.delays: list[timedelta] = []  # after which rows of this transaction fall due
-        self.used = False
+        self._claimed: list[OutboxRow] = []  # to be handed over after the commit
+        self._delays: list[timedelta] = []  # after which rows of this transaction fall due
+
+    def add(self, values: dict[str, Any], claimed: OutboxRow | None, delay: timedelta | None) -> None:
+        """Take a row to be written; `claimed` is the same as it is handed over."""
+        self._unwritten.append({**values, "service": self._service})
+        if claimed:
+            self._claimed.append(claimed)
+        if delay:
+            self._delays.append(delay)
+
+    def take_over(self, other: "OutboxSheet") -> None:
+        """Add what stands on another sheet."""
+        self._unwritten += other._unwritten
+        self._claimed += other._claimed
+        self._delays += other._delays
+
+    async def write(self, connection: AsyncConnection) -> None:
+        """Insert all rows by one statement: the last thing before the commit."""
+        if self._unwritten:
+            await connection.execute(_insert(), self._unwritten)
+
+    def tell(self, hints: OutboxHints) -> None:
+        """Wake the relay and hand it its rows, after the commit."""
+        for delay in self._delays:
+            hints.expect(delay)
+        if self._unwritten:
+            hints.notify(self._claimed)
+
+
+class SqlOutbox:
+    """`OutboxPort` for one tenant inside one transaction."""
+
+    def __init__(self, sheet: "OutboxSheet", tenant_id: UUID, runs: SqlRuns) -> None:
+        """Write on `sheet`."""
+        self._sheet = sheet
+        self._tenant_id = tenant_id
+        self._runs = runs
 
     async def announce(self, run: RunRecord, kind: EventKind, *, causation_id: str | None = None) -> None:
         """Send an event that says how the run is now.
@@ -171,7 +201,7 @@ class SqlOutbox:
         causation_id: str | None = None,
         delay: timedelta | None = None,
     ) -> None:
-        hands_over = self._hands_over and not delay
+        hands_over = self._sheet.hands_over and not delay
         row = OutboxRow(
             id=new_id(),
             tenant_id=self._tenant_id,
@@ -188,18 +218,7 @@ class SqlOutbox:
         )
         values = {name: getattr(row, name) for name in _STORED}
         claim = {"new_token": row.claim_token if hands_over else None, "new_claim": HANDED_FOR if hands_over else None}
-        self.used = True
-        self._unwritten.append({**values, **claim, "service": self._service, "new_delay": delay or timedelta()})
-        if hands_over:
-            self.claimed.append(row)
-        if delay:
-            self.delays.append(delay)
-
-    async def write(self) -> None:
-        """Insert what the transaction sends, all at once: the last thing before its commit."""
-        rows, self._unwritten = self._unwritten, []
-        if rows:
-            await self._connection.execute(_insert(), rows)
+        self._sheet.add({**values, **claim, "new_delay": delay or timedelta()}, row if hands_over else None, delay)
 
 
 class SqlOutboxSource:

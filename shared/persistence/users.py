@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.domain.operations import Role
 from shared.front_door import User
+from shared.persistence.asking import Alone
 from shared.persistence.database import committing_each, translated
 from shared.persistence.tables import users
 from shared.persistence.tenants import SqlTenants
@@ -34,4 +35,4 @@ class SqlDirectory:
         """Return the user's role in the tenant; None for strangers."""
         with translated():
             async with self._engine.connect() as connection:
-                return await SqlTenants(connection, tenant_id).role_of(user_id)
+                return await SqlTenants(Alone(connection), tenant_id).role_of(user_id)
