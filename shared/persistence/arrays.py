@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text, TypeEngine
 
-ONE = literal_column("1")  # a LIMIT that the planner sees
+ONE: ColumnElement[int] = literal_column("1")  # a LIMIT that the planner sees
 
 Types: TypeAlias = Mapping[str, TypeEngine[Any]]  # of each column
 
@@ -47,8 +47,9 @@ def array_values(name: str, types: Types, data: Mapping[str, Sequence[Any]]) -> 
 
 
 def found_for_each(given: TableValuedAlias, one: Select[Any], *beside: ColumnElement[Any]) -> Select[Any]:
-    """Look one row up for each row of `given`, by a key: a plain join could read the table whole, since PostgreSQL does
-    not know how long an array is. `beside` are columns to be selected with it.
+    """Look one row up for each row of `given`, by a key; `beside` are columns to be selected with it.
+
+    A plain join could read the table whole, since PostgreSQL does not know how long an array is.
     """
     found = one.limit(ONE).lateral("found")
     return select(found, *beside).select_from(given.join(found, true()))

@@ -85,7 +85,10 @@ _TAKE = Kind("inbox.take", _take)  # `forget` takes it back
 _ANSWER = Kind("inbox.answer", _answer, changes=True)
 _FORGET = Kind("inbox.forget", _forget)
 
-_GIVEN: Types = {"tenant_id": inbox.c.tenant_id.type, **dict.fromkeys(("consumer", "message_id", "body_sha256"), Text())}
+_GIVEN: Types = {
+    "tenant_id": inbox.c.tenant_id.type,
+    **dict.fromkeys(("consumer", "message_id", "body_sha256"), Text()),
+}
 _TENANT = bindparam("of_tenant", type_=inbox.c.tenant_id.type)
 _CONSUMER = bindparam("of_consumer", type_=Text())
 _MESSAGE = bindparam("of_message", type_=Text())

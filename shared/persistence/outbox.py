@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Delete, Insert, Integer, Uuid, and_, bindparam, delete, func, or_, select, update
@@ -106,6 +106,14 @@ class OutboxHints:
             heappop(self._due)
 
 
+class _Line(NamedTuple):
+    """A row to be written; `claimed` is the same for this process's relay."""
+
+    values: dict[str, Any]
+    claimed: OutboxRow | None
+    delay: timedelta | None
+
+
 class OutboxSheet:
     """What a transaction sends, for whichever tenants it works: written all at once."""
 
@@ -113,35 +121,36 @@ class OutboxSheet:
         """Collect rows of `service`, which its own relay publishes; `hands_over` claims those for it that are due."""
         self.hands_over = hands_over
         self._service = service
-        self._unwritten: list[dict[str, Any]] = []
-        self._claimed: list[OutboxRow] = []  # to be handed over after the commit
-        self._delays: list[timedelta] = []  # after which rows of this transaction fall due
+        self._lines: list[_Line] = []
 
     def add(self, values: dict[str, Any], claimed: OutboxRow | None, delay: timedelta | None) -> None:
-        """Take a row to be written; `claimed` is the same as it is handed over."""
-        self._unwritten.append({**values, "service": self._service})
-        if claimed:
-            self._claimed.append(claimed)
-        if delay:
-            self._delays.append(delay)
+        """Take a row to be written; `claimed` is the same as it is handed over, `delay` after which it falls due."""
+        self._lines.append(_Line({**values, "service": self._service}, claimed, delay))
 
-    def take_over(self, other: "OutboxSheet") -> None:
-        """Add what stands on another sheet."""
-        self._unwritten += other._unwritten
-        self._claimed += other._claimed
-        self._delays += other._delays
+    def part(self) -> "OutboxSheet":
+        """Return an empty sheet for a part of the transaction, whose lines are added once it succeeded."""
+        return OutboxSheet(self._service, hands_over=self.hands_over)
+
+    def lines(self) -> Sequence["_Line"]:
+        """Return what is written on it."""
+        return self._lines
+
+    def extend(self, part: "OutboxSheet") -> None:
+        """Add what a part of the transaction sends."""
+        self._lines += part.lines()
 
     async def write(self, connection: AsyncConnection) -> None:
         """Insert all rows by one statement: the last thing before the commit."""
-        if self._unwritten:
-            await connection.execute(_insert(), self._unwritten)
+        if self._lines:
+            await connection.execute(_insert(), [line.values for line in self._lines])
 
     def tell(self, hints: OutboxHints) -> None:
         """Wake the relay and hand it its rows, after the commit."""
-        for delay in self._delays:
-            hints.expect(delay)
-        if self._unwritten:
-            hints.notify(self._claimed)
+        for line in self._lines:
+            if line.delay:
+                hints.expect(line.delay)
+        if self._lines:
+            hints.notify([line.claimed for line in self._lines if line.claimed])
 
 
 class SqlOutbox:

@@ -177,7 +177,7 @@ def _own_values(run: NewRun) -> dict[str, Any]:
 def _insert(run_type: RunType) -> ReturningInsert[Any]:
     table, given = RUN_TABLES[run_type], array_table("given", _types(run_type))
     due = func.coalesce(given.c.due, _NOW)
-    values = {name: given.c[name] for name in _types(run_type) if name != "due"}
+    values: dict[str, ColumnElement[Any]] = {name: given.c[name] for name in _types(run_type) if name != "due"}
     values |= {"woken_at": due, "waiting_since": due}
     row = insert(table.runs).from_select(list(values), select(*values.values()))
     once = row.on_conflict_do_nothing(index_elements=["tenant_id", "idempotency_key"], index_where=IS_ACTIVE)
@@ -210,7 +210,7 @@ def _by_id(table: RunTable, *, with_item_ids: bool) -> Select[Any]:
 
 @cache
 def _add_watcher() -> Any:  # noqa: ANN401  PostgreSQL's INSERT
-    values = {name: bindparam(name) for name in ("tenant_id", "run_type", "run_id", "user_id")}
+    values: dict[str, Any] = {name: bindparam(name) for name in ("tenant_id", "run_type", "run_id", "user_id")}
     return insert(run_watchers).values(**values).on_conflict_do_nothing()
 
 
@@ -231,12 +231,17 @@ def array_of_watchers(joined: Select[Any]) -> ColumnElement[Sequence[UUID]]:
     return func.array(joined.scalar_subquery(), type_=ARRAY(_UUID))
 
 
-INSERT = {run_type: Kind(f"runs.insert.{run_type}", _inserting(table), changes=True) for run_type, table in RUN_TABLES.items()}
+INSERT = {
+    run_type: Kind(f"runs.insert.{run_type}", _inserting(table), changes=True) for run_type, table in RUN_TABLES.items()
+}
 ACTIVE = {
     run_type: Kind(f"runs.active.{run_type}", _looking(table, _active, _KEYS, "idempotency_key"))
     for run_type, table in RUN_TABLES.items()
 }
-PLAIN = {run_type: Kind(f"runs.get.{run_type}", _looking(table, _known, _IDS, "id")) for run_type, table in RUN_TABLES.items()}
+PLAIN = {
+    run_type: Kind(f"runs.get.{run_type}", _looking(table, _known, _IDS, "id"))
+    for run_type, table in RUN_TABLES.items()
+}
 WHOLE = {
     run_type: Kind(f"runs.get_whole.{run_type}", _looking(table, _known_whole, _IDS, "id"))
     for run_type, table in RUN_TABLES.items()

@@ -32,8 +32,7 @@ class SqlTenants:
 
     async def role_of(self, user_id: UUID) -> Role | None:
         """Return the user's role in the tenant; None for strangers and disabled users."""
-        role = await self._asking.connection.scalar(_role(), {"of_tenant": self._tenant_id, "of_user": user_id})
-        return Role(role) if role else None
+        return await self._asking.ask(ROLE, (self._tenant_id, user_id))
 
     async def standing_of(self, user_id: UUID | None) -> Standing | None:
         """Return the tenant and the user's role in it, in one look; None when there is no such tenant."""
@@ -41,17 +40,18 @@ class SqlTenants:
 
 
 async def _standings(connection: AsyncConnection, asked: Sequence[_Asked]) -> list[Standing | None]:
-    of_tenants, of_users = zip(*dict.fromkeys(asked), strict=True)
-    values = array_values("given", _GIVEN, {"tenant": of_tenants, "user": of_users})
-    found = {
-        (row.id, row.user): Standing(
-            Tenant(row.id, row.name, row.status), Role(row.role) if row.role else None, row.now
-        )
-        for row in await connection.execute(_standing(), values)
-    }
+    rows = await connection.execute(_standing(), _given(asked))
+    found = {(row.id, row.user): Standing(Tenant(row.id, row.name, row.status), _read(row), row.now) for row in rows}
     return [found.get(one) for one in asked]
 
 
+async def _roles(connection: AsyncConnection, asked: Sequence[_Asked]) -> list[Role | None]:
+    rows = await connection.execute(_role(), _given(asked))
+    found = {(row.tenant, row.user): _read(row) for row in rows}
+    return [found[one] for one in asked]
+
+
+ROLE = Kind("tenants.role", _roles)
 _STANDING = Kind("tenants.standing", _standings)
 _GIVEN: Types = {"tenant": tenants.c.id.type, "user": users.c.id.type}
 
@@ -63,7 +63,8 @@ def _tenant() -> Select[Any]:
 
 @cache
 def _role() -> Select[Any]:
-    return _role_of(bindparam("of_tenant"), bindparam("of_user", type_=users.c.id.type))
+    given = array_table("given", _GIVEN)
+    return select(*given.c, _role_of(given.c.tenant, given.c.user).scalar_subquery().label("role"))
 
 
 @cache
@@ -72,6 +73,15 @@ def _standing() -> Select[Any]:
     role = _role_of(given.c.tenant, given.c.user).scalar_subquery().label("role")
     now = func.clock_timestamp().label("now")
     return found_for_each(given, _tenant_of(given.c.tenant), given.c.user, role, now)
+
+
+def _given(asked: Sequence[_Asked]) -> dict[str, Any]:
+    of_tenants, of_users = zip(*dict.fromkeys(asked), strict=True)
+    return array_values("given", _GIVEN, {"tenant": of_tenants, "user": of_users})
+
+
+def _read(row: Any) -> Role | None:  # noqa: ANN401  SQLAlchemy's row
+    return Role(row.role) if row.role else None
 
 
 def _tenant_of(tenant_id: ColumnElement[UUID]) -> Select[Any]:

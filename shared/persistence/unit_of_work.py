@@ -214,14 +214,12 @@ class SqlUnitOfWork:
         sheet.tell(self._hints)
         return results
 
-    async def _in_turn(
-        self, chain: Sequence[Work[R]], rounds: Rounds, sheet: OutboxSheet
-    ) -> list[R | ReinstateError]:
+    async def _in_turn(self, chain: Sequence[Work[R]], rounds: Rounds, sheet: OutboxSheet) -> list[R | ReinstateError]:
         return [await self._share(work, Member(rounds), sheet) for work in chain]
 
     async def _share(self, work: Work[R], member: Member, sheet: OutboxSheet) -> R | ReinstateError:
         tenant_id, do = work
-        own = self._sheet(hands_over=sheet.hands_over)
+        own = sheet.part()
         transaction = SqlTransaction(member, tenant_id, own)
         try:
             result = await do(transaction)
@@ -230,9 +228,8 @@ class SqlUnitOfWork:
                 raise
             await transaction.inbox.forget()
             return refusal
-        sheet.take_over(own)
+        sheet.extend(own)
         return result
 
-    def _sheet(self, *, hands_over: bool | None = None) -> OutboxSheet:
-        takes_rows = self._hints.takes_rows if hands_over is None else hands_over
-        return OutboxSheet(self._service, hands_over=takes_rows)
+    def _sheet(self) -> OutboxSheet:
+        return OutboxSheet(self._service, hands_over=self._hints.takes_rows)

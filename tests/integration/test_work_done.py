@@ -110,7 +110,7 @@ async def test_items_of_a_page_cost_nothing_each(counted: Counted) -> None:
 
 
 async def test_sixty_starts_at_once_cost_what_two_cost(counted: Counted) -> None:
-    """They share a transaction: each kind of question is one statement, and one more says how long to wait for locks."""
+    """They share a transaction: a statement for each kind of question, and one that says how long to wait for locks."""
     two, sixty = await counted.starts(2), await counted.starts(60)
 
     assert (two.statements[START], two.commits[START], two.round_trips[START]) == (7, 1, 9)

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from services.dispatcher.handlers import Door, Source, abort_run
-from services.dispatcher.starts import Starts
 from services.dispatcher.metrics import Metrics
+from services.dispatcher.starts import Starts
 from services.dispatcher.sweeper import Sweeper
 from shared.contracts.commands import AbortRun
 from shared.contracts.events import EventKind

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,6 @@ from shared.domain.errors import ReinstateError
 from shared.domain.operations import Role
 from shared.persistence.database import create_engine
 from shared.persistence.unit_of_work import SqlUnitOfWork
-from shared.runtime.ids import new_id
 from tests.support.builders import World, a_preview, a_sync
 
 HTTP = Source(Door.HTTP, requester="Mara")
@@ -123,27 +122,21 @@ class Wish:
         person = (twin or world["one"]).people[self.who] if self.who else None
         common: dict[str, Any] = {"initiator_id": person, "requested_by": self.who}
         own = twin or world["one"]
-        match self.what:
-            case "sync":
-                return a_sync(tenant_id, **common)
-            case "export":
-                return a_sync(tenant_id, action="export", item_ids=tuple(own.policies), **common)
-            case "export by rule":
-                return a_sync(tenant_id, action="export", selector=Selector(all=True), **common)
-            case "export nothing":
-                rule = Selector(policy_types=("windowsUpdateForBusiness",))
-                return a_sync(tenant_id, action="export", selector=rule, **common)
-            case "export strange":
-                return a_sync(tenant_id, action="export", item_ids=(own.policies[0], UUID(int=9)), **common)
-            case "capture":
-                return a_sync(tenant_id, action="capture_snapshot", target_id=own.policies[0], **common)
-            case "capture strange":
-                return a_sync(tenant_id, action="capture_snapshot", target_id=UUID(int=9), **common)
-            case "preview":
-                return a_preview(tenant_id, own.backup_set, **common)
-            case "preview strange":
-                return a_preview(tenant_id, UUID(int=9), **common)
-        preview = previews.get(self.tenant, {}).get(self.what, UUID(int=9))
+        strange = UUID(int=9)
+        preview = previews.get(self.tenant, {}).get(self.what, strange)
+        bulk: dict[str, dict[str, Any]] = {
+            "sync": {},
+            "export": {"action": "export", "item_ids": tuple(own.policies)},
+            "export by rule": {"action": "export", "selector": Selector(all=True)},
+            "export nothing": {"action": "export", "selector": Selector(policy_types=("windowsUpdateForBusiness",))},
+            "export strange": {"action": "export", "item_ids": (own.policies[0], strange)},
+            "capture": {"action": "capture_snapshot", "target_id": own.policies[0]},
+            "capture strange": {"action": "capture_snapshot", "target_id": strange},
+        }
+        if self.what in bulk:
+            return a_sync(tenant_id, **bulk[self.what], **common)
+        if self.what.startswith("preview"):
+            return a_preview(tenant_id, own.backup_set if self.what == "preview" else strange, **common)
         return StartRestoreRun(tenant_id=tenant_id, is_dry_run=False, preview_run_id=preview, **common)
 
 
@@ -184,7 +177,7 @@ def told(outcome: Any, name: str) -> tuple[Any, ...]:
 
 
 def in_turn(wishes: Sequence[Wish], outcomes: Sequence[Any]) -> list[int]:
-    """Find the order that what happened at once amounts to: copies of a request in theirs, a run before who joins it."""
+    """Find the order that what happened at once amounts to: copies of a request in theirs, a run before its joiners."""
     made: set[UUID] = {one.run.id for one in outcomes if isinstance(one, Started) and one.created}
     left, order = list(range(len(wishes))), []
     while left:
@@ -207,7 +200,12 @@ def in_turn(wishes: Sequence[Wish], outcomes: Sequence[Any]) -> list[int]:
     return order
 
 
-@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(wishes=WISHES)
 async def test_whatever_comes_together_each_start_gets_what_it_would_have_had_alone(
     world: World, engine: AsyncEngine, wishes: list[Wish]
@@ -233,7 +231,9 @@ async def test_whatever_comes_together_each_start_gets_what_it_would_have_had_al
 
     def all_told(twins: dict[str, Twin], found: Any) -> list[Any]:
         return [
-            told(found[place], twins[wish.tenant].name(found[place].run.id) if isinstance(found[place], Started) else "")
+            told(
+                found[place], twins[wish.tenant].name(found[place].run.id) if isinstance(found[place], Started) else ""
+            )
             for place, wish in enumerate(wishes)
         ]
 
@@ -242,9 +242,7 @@ async def test_whatever_comes_together_each_start_gets_what_it_would_have_had_al
         assert await twin.left() == await there[name].left(), name
 
 
-async def test_what_shares_a_transaction_is_audited_in_the_order_of_its_ids(
-    world: World, starts: Starts
-) -> None:
+async def test_what_shares_a_transaction_is_audited_in_the_order_of_its_ids(world: World, starts: Starts) -> None:
     tenant_id = await world.add_tenant()
     policies = await world.add_policies(tenant_id, 30)
     asked = [(a_sync(tenant_id, action="capture_snapshot", target_id=one), HTTP) for one in policies]
