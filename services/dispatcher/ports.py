@@ -1,12 +1,11 @@
 """What the dispatcher's use cases need from outside."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Protocol
 from uuid import UUID
 
-from shared.domain.errors import ReinstateError
 from shared.domain.notifications import InboxCounts, InboxEntry, InboxPage, InboxPosition
 from shared.domain.runs import RunType
 from shared.front_door import (
@@ -89,27 +88,11 @@ class RetryUnitOfWork(Protocol):
         ...
 
 
-R = TypeVar("R")
-Work: TypeAlias = tuple[UUID, Callable[[StartTransaction], Awaitable[R]]]  # a tenant, and what to do for it
-
-
 class StartUnitOfWork(Protocol):
     """Opens transactions for starts. Raises `TransientError(SERVICE_UNAVAILABLE)` when the database does not answer."""
 
     def begin(self, tenant_id: UUID) -> AbstractAsyncContextManager[StartTransaction]:
         """Begin a transaction for one tenant."""
-        ...
-
-
-class SharedUnitOfWork(StartUnitOfWork, Protocol):
-    """Opens transactions that the work of several tenants may share."""
-
-    async def together(self, chains: Sequence[Sequence[Work[R]]]) -> list[list[R | ReinstateError]]:
-        """Do chains of works at the same time, the works of each chain in turn; all of it is one transaction.
-
-        Returns what each work led to, or why it was refused, which undoes that work alone. Whatever else goes wrong is
-        raised, and then nothing was done.
-        """
         ...
 
 

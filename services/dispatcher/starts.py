@@ -2,15 +2,16 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
+from uuid import UUID
 
 import structlog
 
 from services.dispatcher.handlers import Request, Source, Started, start_run
-from services.dispatcher.ports import SharedUnitOfWork, StartTransaction
+from services.dispatcher.ports import StartTransaction, StartUnitOfWork
 from shared.contracts.commands import Start
 from shared.domain.errors import ReinstateError
 from shared.domain.freshness import PREVIEW_AGE
@@ -20,11 +21,24 @@ log = structlog.get_logger(__name__)
 
 MAX_TOGETHER = 64  # starts that share a transaction
 LONG_SELECTION = 500  # ids; who brings more of them has a transaction of its own, and keeps nobody waiting
-
 PATIENCE = 0.25  # seconds that others gather behind a lone start; one that takes longer waits for somebody else's lock
 
 # Of a start that shared a transaction, or did not (None): then it has to be taken by itself. A task: it is under way.
 Outcome: TypeAlias = Started | ReinstateError | asyncio.Task[Started] | None
+R = TypeVar("R")
+Work: TypeAlias = tuple[UUID, Callable[[StartTransaction], Awaitable[R]]]  # a tenant, and what to do for it
+
+
+class SharedUnitOfWork(StartUnitOfWork, Protocol):
+    """Opens transactions that the work of several tenants may share."""
+
+    async def together(self, chains: Sequence[Sequence[Work[R]]]) -> list[list[R | ReinstateError]]:
+        """Do chains of works at the same time, the works of each chain in turn; all of it is one transaction.
+
+        Returns what each work led to, or why it was refused, which undoes that work alone. Whatever else goes wrong is
+        raised, and then nothing was done.
+        """
+        ...
 
 
 class Starts:

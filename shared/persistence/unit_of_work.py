@@ -23,7 +23,8 @@ from shared.persistence.inbox import SqlInbox
 from shared.persistence.ledger import SqlLedger
 from shared.persistence.maintenance import SqlRunsInNeed
 from shared.persistence.notifications import SqlNotifications
-from shared.persistence.outbox import OutboxHints, OutboxSheet, SqlOutbox
+from shared.persistence.outbox import OutboxHints
+from shared.persistence.outbox_writing import OutboxSheet, SqlOutbox
 from shared.persistence.pauses import SqlPauses
 from shared.persistence.policies import SqlPolicies
 from shared.persistence.refusals import SqlRefusals
