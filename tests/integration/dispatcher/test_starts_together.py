@@ -1,6 +1,7 @@
 """Starts that share a transaction: each gets what it would have had alone, and nobody's trouble is another's."""
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -23,6 +24,7 @@ from shared.domain.operations import Role
 from shared.persistence.database import create_engine
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from tests.support.builders import World, a_preview, a_sync
+from tests.support.rabbit import eventually
 
 HTTP = Source(Door.HTTP, requester="Mara")
 
@@ -315,6 +317,9 @@ async def test_what_is_rolled_back_for_all_is_done_by_each_itself_once(world: Wo
     assert len(await world.rows("SELECT id FROM audit_logs")) == 10
 
 
+_WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
 @pytest.mark.parametrize("company", [0, 8])
 async def test_a_start_that_waits_for_somebody_elses_lock_keeps_nobody_waiting(
     world: World, engine: AsyncEngine, starts: Starts, company: int
@@ -326,6 +331,12 @@ async def test_a_start_that_waits_for_somebody_elses_lock_keeps_nobody_waiting(
     async with frozen.begin(tenant_id) as tx:
         await tx.inbox.take(Door.COMMANDS.value, "m-1", "hash")
         stuck = asyncio.create_task(starts.start(a_sync(tenant_id), by_message("m-1")))
+        if not company:  # it was there first, alone
+
+            async def waits() -> bool:
+                return bool(await world.rows(_WAITING))
+
+            await eventually(waits)
         together = asyncio.gather(*(starts.start(a_sync(one), HTTP) for one in others[:-1]))
         async with asyncio.timeout(20 * PATIENCE):
             assert all(one.created for one in await together)
@@ -334,6 +345,27 @@ async def test_a_start_that_waits_for_somebody_elses_lock_keeps_nobody_waiting(
         await tx.inbox.forget()
 
     assert (await stuck).created
+
+
+async def test_whatever_order_they_come_in_keys_are_taken_in_one_order(world: World, starts: Starts) -> None:
+    """Otherwise two dispatchers that take the same starts could each wait for what the other one holds."""
+    tenants = [await world.add_tenant() for _ in range(3)]
+    names = [f"m-{number:02}" for number in random.Random(23).sample(range(30), 30)]
+    policies = {one: await world.add_policies(one, 30) for one in tenants}
+    asked = [
+        (a_sync(one, action="capture_snapshot", target_id=policies[one][place]), by_message(name))
+        for place, name in enumerate(names)
+        for one in reversed(tenants)
+    ]
+
+    await at_once(Starts(starts._uow, at_once=len(asked)), asked)  # noqa: SLF001  ours
+
+    taken = await world.rows("SELECT tenant_id, message_id FROM inbox ORDER BY ctid")
+    made = await world.rows("SELECT tenant_id, idempotency_key FROM bulk_operation_runs ORDER BY ctid")
+    for rows in (taken, made):
+        keys = [tuple(row.values()) for row in rows]
+        assert len(keys) == len(asked)
+        assert keys == sorted(keys)
 
 
 async def test_three_dispatchers_that_take_the_same_starts_in_other_orders_make_one_run_of_each(
