@@ -11,7 +11,8 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks.noop import OPERATION, NoOp
-from services.dispatcher.handlers import Door, Source, start_run
+from services.dispatcher.handlers import Door, Source
+from services.dispatcher.starts import Starts
 from services.notifier.handlers import news_of, store
 from shared.connectors.factory import AllConnectors
 from shared.connectors.graph.pace import graph_limits
@@ -58,7 +59,7 @@ async def walk(
         tenant_id=tenant_id, resource=resource, action=action, item_ids=tuple(item_ids), initiator_id=user_id
     )
     on_stage(START)
-    started = await start_run(command, source=Source(Door.COMMANDS, "walk"), uow=uow)
+    started = await Starts(uow).start(command, Source(Door.COMMANDS, "walk"))
     messages = 0
     on_stage(RELAY)
     while rows := await source.claim(limit=_WINDOW):

@@ -12,6 +12,7 @@ from fastapi.security import HTTPBearer
 
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import Authenticator, DispatcherUnitOfWork, NotificationReader, Principal
+from services.dispatcher.starts import Starts
 from services.dispatcher.streams.hub import RunStreams
 from services.dispatcher.uploads import Uploads
 from shared.domain.errors import NotFoundError, PermanentError, SafeCode
@@ -28,6 +29,7 @@ class Room:
     directory: Directory
     authenticator: Authenticator
     notifications: NotificationReader
+    starts: Starts
     metrics: Metrics
     streams: RunStreams
     uploads: Uploads

@@ -1,13 +1,11 @@
 """A command from the broker, carried out or refused for good."""
 
-from datetime import timedelta
-
-from services.dispatcher.handlers import Door, Source, abort_run, note_refusal, start_run
+from services.dispatcher.handlers import Door, Source, abort_run, note_refusal
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import StartUnitOfWork
+from services.dispatcher.starts import Starts
 from shared.contracts.commands import AbortRun, Start
 from shared.domain.errors import PoisonMessage, ReinstateError, SafeCode, TransientError
-from shared.domain.freshness import PREVIEW_AGE
 
 
 async def carry_out(
@@ -16,8 +14,8 @@ async def carry_out(
     message_id: str,
     user: str | None,
     uow: StartUnitOfWork,
+    starts: Starts,
     metrics: Metrics,
-    preview_age: timedelta = PREVIEW_AGE,
 ) -> None:
     """Start or abort as told; return when it is committed.
 
@@ -31,7 +29,7 @@ async def carry_out(
         if isinstance(command, AbortRun):
             await abort_run(command, source=source, uow=uow)
         else:
-            started = await start_run(command, source=source, uow=uow, preview_age=preview_age)
+            started = await starts.start(command, source)
             outcome = "created" if started.created else "replayed" if started.replayed else "reused"
             metrics.starts.labels(source.door.value, started.run.operation, outcome).inc()
     except TransientError:

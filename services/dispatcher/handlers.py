@@ -73,26 +73,37 @@ class Started:
     replayed: bool = False
 
 
-async def start_run(
-    command: Start, *, source: Source, uow: StartUnitOfWork, preview_age: timedelta = PREVIEW_AGE
-) -> Started:
-    """Create the run that the command asks for, or join the identical active one.
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A start as it came in, read by its shape."""
+
+    command: Start
+    asked: Asked
+    source: Source
+
+    @classmethod
+    def read(cls, command: Start, source: Source) -> "Request":
+        """Read it; raise `PermanentError` when it cannot mean anything."""
+        return cls(command, asked_by(command), source)
+
+
+async def start_run(request: Request, tx: StartTransaction, preview_age: timedelta = PREVIEW_AGE) -> Started:
+    """Create the run that is asked for, or join the identical active one, in one tenant's part of a transaction.
 
     Raises `PermanentError` with a safe code when the command can never be carried out, `ConflictError` when the same
-    request id came with another body, `TransientError` during an outage. Then nothing was stored. A preview older than
-    `preview_age` is not executed.
+    request id came with another body, `TransientError` during an outage. Then nothing may be stored. A preview older
+    than `preview_age` is not executed.
     """
-    asked = asked_by(command)
-    async with uow.begin(command.tenant_id) as tx:
-        now = await check_authority(tx, command.initiator_id, asked.operation.role)
-        started = await taken_before(command, source, tx)
-        if started is None:
-            not_before = check_times(command, now)
-            asked = await check_scope(asked, tx, not_before or now, preview_age)
-            started = await find_or_create(_new_run(command, asked, source, not_before), tx)
-            await remember(started, source, tx)
-            await note_start(command, started, source, tx)
-        await announce(started, source, tx)
+    command, asked, source = request.command, request.asked, request.source
+    now = await check_authority(tx, command.initiator_id, asked.operation.role)
+    started = await taken_before(command, source, tx)
+    if started is None:
+        not_before = check_times(command, now)
+        asked = await check_scope(asked, tx, not_before or now, preview_age)
+        started = await find_or_create(_new_run(command, asked, source, not_before), tx)
+        await remember(started, source, tx)
+        await note_start(command, started, source, tx)
+    await announce(started, source, tx)
     return started
 
 

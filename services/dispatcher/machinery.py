@@ -15,6 +15,7 @@ from services.dispatcher.authentication import TokenAuthenticator
 from services.dispatcher.collector import DeadLetterCollector
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.settings import DispatcherSettings
+from services.dispatcher.starts import Starts
 from services.dispatcher.streams.hub import RunStreams
 from services.dispatcher.subscribers import subscribe
 from services.dispatcher.sweeper import Sweeper
@@ -85,13 +86,15 @@ async def running(settings: DispatcherSettings, metrics: Metrics) -> AsyncIterat
     amqp_url = settings.amqp_url.get_secret_value()
     publisher = ConfirmedPublisher(amqp_url, ServiceName.DISPATCHER)
     intake = Intake(amqp_url, ServiceName.DISPATCHER, publisher, graceful_timeout=GRACE)
-    subscribe(intake, uow, metrics, prefetch=settings.dispatcher_prefetch, preview_age=settings.preview_age)
+    starts = Starts(uow, preview_age=settings.preview_age)
+    subscribe(intake, uow, starts, metrics, prefetch=settings.dispatcher_prefetch)
     machinery = Machinery(
         Room(
             uow,
             directory,
             TokenAuthenticator(directory),
             SqlInboxReader(engine),
+            starts,
             metrics,
             RunStreams(SqlRunChanges(engine), settings.streams, metrics),
             Uploads(at_once=settings.dispatcher_imports_at_once, stalled_limit=settings.dispatcher_stalled_limit),
@@ -144,6 +147,7 @@ async def _moving(machinery: Machinery, settings: DispatcherSettings) -> AsyncIt
         machinery.relay.stop()
         await asyncio.gather(*machinery.tasks, return_exceptions=True)
         await machinery.intake.stop()  # it may have come up meanwhile
+        await machinery.room.starts.aclose()
 
 
 async def _relay_and_consume(machinery: Machinery, stop: asyncio.Event) -> None:

@@ -14,7 +14,7 @@ class DispatcherSettings(PreviewSettings):
     """Validated at start."""
 
     dispatcher_prefetch: int = Field(
-        default=8, ge=1, le=100, description="commands in work at a time; below the pool's size"
+        default=64, ge=1, le=100, description="commands in work at a time; those that come together share a transaction"
     )
     dispatcher_pool_size: int = Field(default=16, ge=2, le=100, description="database connections")
     dispatcher_max_body: int = Field(default=MAX_BODY, ge=1024, description="bytes of one request, at most")

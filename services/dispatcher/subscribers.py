@@ -1,22 +1,18 @@
 """What the dispatcher hears."""
 
-from datetime import timedelta
-
 from services.dispatcher.commands import carry_out
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import StartUnitOfWork
+from services.dispatcher.starts import Starts
 from shared.contracts.commands import AbortRun, StartBulkOperationRun, StartRestoreRun
 from shared.contracts.names import Queue
-from shared.domain.freshness import PREVIEW_AGE
 from shared.messaging.envelope import Envelope
 from shared.messaging.intake import Intake
 
 Command = StartRestoreRun | StartBulkOperationRun | AbortRun
 
 
-def subscribe(
-    intake: Intake, uow: StartUnitOfWork, metrics: Metrics, *, prefetch: int, preview_age: timedelta = PREVIEW_AGE
-) -> None:
+def subscribe(intake: Intake, uow: StartUnitOfWork, starts: Starts, metrics: Metrics, *, prefetch: int) -> None:
     """Take commands; each is acknowledged after its commit."""
     models: tuple[type[Command], ...] = (StartRestoreRun, StartBulkOperationRun, AbortRun)
 
@@ -27,6 +23,6 @@ def subscribe(
             message_id=envelope.message_id,
             user=envelope.user_id,
             uow=uow,
+            starts=starts,
             metrics=metrics,
-            preview_age=preview_age,
         )

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.domain.operations import Role
+from shared.persistence.asking import Alone
 from shared.persistence.audit import SqlAudit
 from shared.persistence.database import translated
 from shared.persistence.tables import memberships, tenants, users
@@ -99,4 +100,4 @@ class SqlAdministration:
             target_type=action.partition(".")[0],
             target_id=target_id,
         )
-        await SqlAudit(connected, tenant_id).add(entry)
+        await SqlAudit(Alone(connected), tenant_id).add(entry)

@@ -3,9 +3,23 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Label, TableValuedAlias, bindparam, cast, column, func
+from sqlalchemy import (
+    ColumnElement,
+    Label,
+    Select,
+    TableValuedAlias,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal_column,
+    select,
+    true,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text, TypeEngine
+
+ONE: ColumnElement[int] = literal_column("1")  # a LIMIT that the planner sees
 
 Types: TypeAlias = Mapping[str, TypeEngine[Any]]  # of each column
 
@@ -32,16 +46,30 @@ def array_values(name: str, types: Types, data: Mapping[str, Sequence[Any]]) -> 
     return {f"{name}_{key}": _storable(of_type, data[key]) for key, of_type in types.items()}
 
 
+def found_for_each(given: TableValuedAlias, one: Select[Any], *beside: ColumnElement[Any]) -> Select[Any]:
+    """Look one row up for each row of `given`, by a key; `beside` are columns to be selected with it.
+
+    A plain join could read the table whole, since PostgreSQL does not know how long an array is.
+    """
+    found = one.limit(ONE).lateral("found")
+    return select(found, *beside).select_from(given.join(found, true()))
+
+
 def _unnested(
     name: str, types: Types, parameter: Callable[[str, TypeEngine[Any]], ColumnElement[Any]]
 ) -> TableValuedAlias:
-    arrays = [cast(parameter(f"{name}_{key}", ARRAY(of_type)), ARRAY(of_type)) for key, of_type in types.items()]
+    arrays = [cast(parameter(f"{name}_{key}", _many(of_type)), _many(of_type)) for key, of_type in types.items()]
     typed = [column(key, of_type) for key, of_type in types.items()]
     return func.unnest(*arrays).table_valued(*typed, name=name).render_derived()
 
 
 def _array(name: str, of_type: TypeEngine[Any]) -> ColumnElement[Any]:
-    return cast(bindparam(name, type_=ARRAY(of_type)), ARRAY(of_type))
+    return cast(bindparam(name, type_=_many(of_type)), _many(of_type))
+
+
+def _many(of_type: TypeEngine[Any]) -> ARRAY[Any]:
+    """Of one dimension, and said so: a list of JSON is a value here, not a row of values."""
+    return ARRAY(of_type, dimensions=1)
 
 
 def _storable(of_type: TypeEngine[Any], data: Sequence[Any]) -> list[Any]:

@@ -6,33 +6,25 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from heapq import heappop, heappush
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import ColumnElement, Delete, Insert, Integer, Uuid, and_, bindparam, delete, func, or_, select, update
-from sqlalchemy.dialects.postgresql import ARRAY, INTERVAL, insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import ColumnElement, Delete, Integer, Uuid, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, INTERVAL
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from shared.contracts.base import Contract
-from shared.contracts.events import EventKind, RunCounts, RunEvent
-from shared.contracts.names import Exchange, MessageType, event_key, work_key
-from shared.contracts.work import WakeUp
 from shared.domain.errors import SafeCode
-from shared.domain.runs import RunStatus
 from shared.persistence.database import committing_each, translated
-from shared.persistence.runs import SqlRuns, recipients_of
 from shared.persistence.tables import outbox
-from shared.ports import OutboxRow, RunRecord
+from shared.ports import OutboxRow
 from shared.runtime.ids import new_id
 
 CLAIM_FOR = timedelta(seconds=30)  # longer than any publish may take; then another relay may try
 RESCUE_AFTER = timedelta(seconds=5)  # the dispatcher's relay takes anybody's row that is overdue by this much
 POLL_EVERY = 1.0  # seconds; a hint is only a hint
-HANDED_FOR = timedelta(seconds=3)  # a row that was handed over belongs to this process's relay; then to any
 _TAKEN_WITHIN = 1.0  # seconds: what lay here for longer is left to the next claim, its own may be over
 _EXPECTED_AT_MOST = 10_000  # rows; the regular look finds the rest
 _HANDED_AT_MOST = 200  # rows; a relay that falls behind claims the rest window by window
@@ -106,102 +98,6 @@ class OutboxHints:
             heappop(self._due)
 
 
-class SqlOutbox:
-    """`OutboxPort` inside one transaction."""
-
-    def __init__(
-        self, connection: AsyncConnection, tenant_id: UUID, service: str, runs: SqlRuns, *, hands_over: bool = False
-    ) -> None:
-        """Write rows of `service`, which its own relay publishes; `hands_over` claims those for it that are due."""
-        self._connection = connection
-        self._tenant_id = tenant_id
-        self._service = service
-        self._runs = runs
-        self._hands_over = hands_over
-        self._unwritten: list[dict[str, Any]] = []
-        self.claimed: list[OutboxRow] = []  # to be handed over after the commit
-        self.delays: list[timedelta] = []  # after which rows of this transaction fall due
-        self.used = False
-
-    async def announce(self, run: RunRecord, kind: EventKind, *, causation_id: str | None = None) -> None:
-        """Send an event that says how the run is now.
-
-        A reused run is announced under `queued`, where the upstream that asked for it listens.
-        """
-        recipients = () if kind is EventKind.PROGRESS else await self._whom(run)
-        event = RunEvent(
-            kind=kind,
-            tenant_id=run.tenant_id,
-            run_type=run.run_type,
-            run_id=run.id,
-            operation=run.operation,
-            status=run.status,
-            sequence=run.event_seq,
-            counts=RunCounts.of(run.counts),
-            occurred_at=datetime.now(UTC),
-            safe_error_code=run.error_code.value if run.error_code else None,
-            safe_error_context=dict(run.error_context) if run.error_context else None,
-            requested_by=run.requested_by,
-            recipients=recipients,
-        )
-        status = {EventKind.PROGRESS: None, EventKind.REUSED: RunStatus.QUEUED}.get(kind, run.status)
-        key = event_key(run.run_type, status)
-        headers = {"sequence": str(run.event_seq)}
-        self._add(event, MessageType.RUN_EVENT, Exchange.EVENTS, key, run.id, headers, causation_id)
-
-    async def wake(self, run: RunRecord, *, delay: timedelta | None = None) -> None:
-        """Have a worker look at the run, now or after `delay`."""
-        wake_up = WakeUp(tenant_id=run.tenant_id, run_type=run.run_type, run_id=run.id, lane=run.lane)
-        key = work_key(run.run_type, run.lane)
-        self._add(wake_up, MessageType.WAKE_UP, Exchange.WORK, key, run.id, {}, delay=delay)
-
-    async def _whom(self, run: RunRecord) -> tuple[UUID, ...]:
-        if run.watchers is not None:  # the statement that changed the run returned them
-            return recipients_of(run, run.watchers)
-        return await self._runs.recipients(run)
-
-    def _add(
-        self,
-        body: Contract,
-        message_type: MessageType,
-        exchange: Exchange,
-        routing_key: str,
-        run_id: UUID,
-        headers: dict[str, str],
-        causation_id: str | None = None,
-        delay: timedelta | None = None,
-    ) -> None:
-        hands_over = self._hands_over and not delay
-        row = OutboxRow(
-            id=new_id(),
-            tenant_id=self._tenant_id,
-            exchange=exchange.value,
-            routing_key=routing_key,
-            type=message_type.value,
-            body=body.model_dump_json().encode(),
-            headers=headers,
-            correlation_id=str(run_id),
-            causation_id=causation_id,
-            attempts=int(hands_over),
-            created_at=datetime.now(UTC),
-            claim_token=new_id(),
-        )
-        values = {name: getattr(row, name) for name in _STORED}
-        claim = {"new_token": row.claim_token if hands_over else None, "new_claim": HANDED_FOR if hands_over else None}
-        self.used = True
-        self._unwritten.append({**values, **claim, "service": self._service, "new_delay": delay or timedelta()})
-        if hands_over:
-            self.claimed.append(row)
-        if delay:
-            self.delays.append(delay)
-
-    async def write(self) -> None:
-        """Insert what the transaction sends, all at once: the last thing before its commit."""
-        rows, self._unwritten = self._unwritten, []
-        if rows:
-            await self._connection.execute(_insert(), rows)
-
-
 class SqlOutboxSource:
     """`OutboxSource` for one service's relay; `rescues` also takes other services' overdue rows."""
 
@@ -263,20 +159,6 @@ class SqlOutboxSource:
         with translated():
             async with self._engine.connect() as connection:
                 await connection.execute(statement)
-
-
-_STORED = tuple(name for name in OutboxRow.__dataclass_fields__ if name not in ("claim_token", "created_at"))
-
-
-@cache
-def _insert() -> Insert:
-    columns: dict[str, Any] = {name: bindparam(name) for name in (*_STORED, "service")}
-    return insert(outbox).values(
-        **columns,
-        available_at=_NOW + bindparam("new_delay", type_=INTERVAL),
-        claim_token=bindparam("new_token", type_=Uuid()),
-        claimed_until=_NOW + bindparam("new_claim", type_=INTERVAL),
-    )
 
 
 def _claim(is_due: ColumnElement[bool]) -> ReturningUpdate[Any]:

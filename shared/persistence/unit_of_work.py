@@ -1,13 +1,17 @@
 """Transactions: one tenant each, short, never open across slow work."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
+from typing import TypeAlias, TypeVar
 from uuid import UUID
 
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from shared.domain.errors import ReinstateError
 from shared.persistence.archives import SqlArchives
+from shared.persistence.asking import Alone, Asking, Member, Rounds
 from shared.persistence.audit import SqlAudit
 from shared.persistence.authority import SqlAuthority
 from shared.persistence.backups import SqlBackups
@@ -18,7 +22,8 @@ from shared.persistence.id_maps import SqlIdMaps
 from shared.persistence.inbox import SqlInbox
 from shared.persistence.ledger import SqlLedger
 from shared.persistence.maintenance import SqlRunsInNeed
-from shared.persistence.outbox import OutboxHints, SqlOutbox
+from shared.persistence.outbox import OutboxHints
+from shared.persistence.outbox_writing import OutboxSheet, SqlOutbox
 from shared.persistence.pauses import SqlPauses
 from shared.persistence.policies import SqlPolicies
 from shared.persistence.refusals import SqlRefusals
@@ -32,16 +37,28 @@ from shared.persistence.tenants import SqlTenants
 from shared.persistence.turns import SqlTurns
 from shared.persistence.undoing import SqlUndos
 
+R = TypeVar("R")
+
+# Somebody may have died with a lock in hand: then those who share a transaction part, and one of them waits.
+_LOCK_TIMEOUT = "250ms"
+_IMPATIENT = select(func.set_config("lock_timeout", _LOCK_TIMEOUT, True))  # noqa: FBT003  PostgreSQL's `is_local`
+
 
 class SqlTransaction:
-    """One open transaction and the repositories that work inside it."""
+    """One tenant's work inside an open transaction, and the repositories that do it."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID, service: str, *, hands_over: bool = False) -> None:
-        """Bind every repository to one tenant; `hands_over`: as `SqlOutbox` takes it."""
-        self.connection = connection
+    def __init__(self, asking: Asking, tenant_id: UUID, sheet: OutboxSheet) -> None:
+        """Bind every repository to one tenant; what is sent is written on `sheet`."""
+        self.asking = asking
         self.tenant_id = tenant_id
-        self.runs = SqlRuns(connection, tenant_id)
-        self.outbox = SqlOutbox(connection, tenant_id, service, self.runs, hands_over=hands_over)
+        self.sheet = sheet
+        self.runs = SqlRuns(asking, tenant_id)
+        self.outbox = SqlOutbox(sheet, tenant_id, self.runs)
+
+    @property
+    def connection(self) -> AsyncConnection:
+        """The transaction's; whoever shares it with other tenants' work has none."""
+        return self.asking.connection
 
     @cached_property
     def ledger(self) -> SqlLedger:
@@ -71,7 +88,7 @@ class SqlTransaction:
     @cached_property
     def inbox(self) -> SqlInbox:
         """What came in before."""
-        return SqlInbox(self.connection, self.tenant_id)
+        return SqlInbox(self.asking, self.tenant_id)
 
     @cached_property
     def authority(self) -> SqlAuthority:
@@ -81,17 +98,17 @@ class SqlTransaction:
     @cached_property
     def audit(self) -> SqlAudit:
         """Who did what."""
-        return SqlAudit(self.connection, self.tenant_id)
+        return SqlAudit(self.asking, self.tenant_id)
 
     @cached_property
     def tenants(self) -> SqlTenants:
         """The tenant and its members."""
-        return SqlTenants(self.connection, self.tenant_id)
+        return SqlTenants(self.asking, self.tenant_id)
 
     @cached_property
     def selections(self) -> SqlSelections:
         """Whether what a start names belongs to the tenant."""
-        return SqlSelections(self.connection, self.tenant_id)
+        return SqlSelections(self.asking, self.tenant_id)
 
     @cached_property
     def run_lists(self) -> SqlRunLists:
@@ -149,6 +166,9 @@ class SqlTransaction:
         return SqlRefusals(self.connection, self.tenant_id)
 
 
+Work: TypeAlias = tuple[UUID, Callable[[SqlTransaction], Awaitable[R]]]  # a tenant, and what to do for it
+
+
 class SqlUnitOfWork:
     """`UnitOfWork` over PostgreSQL for one service."""
 
@@ -165,12 +185,46 @@ class SqlUnitOfWork:
         Raises `TransientError(SERVICE_UNAVAILABLE)` when the database does not answer. A cancellation during the commit
         leaves open whether it happened: callers are idempotent.
         """
+        sheet = self._sheet()
         with translated():
             async with self._engine.begin() as connection:
-                transaction = SqlTransaction(connection, tenant_id, self._service, hands_over=self._hints.takes_rows)
-                yield transaction
-                await transaction.outbox.write()
-        if transaction.outbox.used:
-            for delay in transaction.outbox.delays:
-                self._hints.expect(delay)
-            self._hints.notify(transaction.outbox.claimed)
+                yield SqlTransaction(Alone(connection), tenant_id, sheet)
+                await sheet.write(connection)
+        sheet.tell(self._hints)
+
+    async def together(self, chains: Sequence[Sequence[Work[R]]]) -> list[list[R | ReinstateError]]:
+        """Do the work of several tenants in one transaction: chains at the same time, each one's works in turn.
+
+        Returns what each work led to, or why it was refused: a refusal takes back what its own work took, and nothing
+        of the others'. Whatever else goes wrong is raised and rolls all of it back, a wait for somebody else's lock
+        included: then each work has to be done by itself.
+        """
+        sheet = self._sheet()
+        with translated():
+            async with self._engine.begin() as connection:
+                await connection.execute(_IMPATIENT)
+                rounds = Rounds(connection)
+                results = await rounds.work([self._in_turn(chain, rounds, sheet) for chain in chains])
+                await sheet.write(connection)
+        sheet.tell(self._hints)
+        return results
+
+    async def _in_turn(self, chain: Sequence[Work[R]], rounds: Rounds, sheet: OutboxSheet) -> list[R | ReinstateError]:
+        return [await self._share(work, Member(rounds), sheet) for work in chain]
+
+    async def _share(self, work: Work[R], member: Member, sheet: OutboxSheet) -> R | ReinstateError:
+        tenant_id, do = work
+        own = sheet.part()
+        transaction = SqlTransaction(member, tenant_id, own)
+        try:
+            result = await do(transaction)
+        except ReinstateError as refusal:
+            if member.has_changed:  # only a rollback takes that back
+                raise
+            await transaction.inbox.forget()
+            return refusal
+        sheet.extend(own)
+        return result
+
+    def _sheet(self) -> OutboxSheet:
+        return OutboxSheet(self._service, hands_over=self._hints.takes_rows)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from shared.connectors.planner_version import planner_version
 from shared.contracts.events import MAX_RECIPIENTS, EventKind
+from shared.domain.errors import ReinstateError
 from shared.domain.operations import Role, Target
 from shared.domain.runs import Counts, RunStatus, RunType, WaitReason
 from shared.front_door import SetFacts, Standing, Tenant
@@ -239,6 +240,17 @@ class FakeUnitOfWork:
             draft.watchers = {run: list(users) for run, users in self.stored.watchers.items()}
             yield FakeTransaction(draft, self.known, tenant_id)
             self.stored = draft
+
+    async def together(self, chains: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        """Work one after another, which nobody can tell from at the same time."""
+        return [[await self._share(*work) for work in chain] for chain in chains]
+
+    async def _share(self, tenant_id: UUID, do: Callable[[FakeTransaction], Any]) -> Any:
+        try:
+            async with self.begin(tenant_id) as tx:
+                return await do(tx)
+        except ReinstateError as refusal:
+            return refusal
 
     def add_tenant(self, **values: Any) -> UUID:
         """Add an active tenant."""

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Response
 
 from services.dispatcher.access import BEARER, Member, Room, SignedInRoute, TheMember, TheRoom
-from services.dispatcher.handlers import Asking, Door, Source, Started, abort_run, note_refusal, start_run
+from services.dispatcher.handlers import Asking, Door, Source, Started, abort_run, note_refusal
 from services.dispatcher.problems import responses
 from services.dispatcher.requests import BulkOperationRunBody, RestoreRunBody, RetryBody
 from services.dispatcher.retrying import RetryFailed, retry_failed
@@ -175,7 +175,7 @@ async def _retry(command: RetryFailed, source: Source, room: Room, response: Res
 
 async def _start(command: Start, source: Source, room: Room, response: Response) -> RunView:
     async with _noted(command, source, room):
-        started = await start_run(command, source=source, uow=room.uow, preview_age=room.preview_age)
+        started = await room.starts.start(command, source)
     return _answer(started, room, response)
 
 

@@ -9,8 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from services.dispatcher.handlers import Door, Source, abort_run, start_run
+from services.dispatcher.handlers import Door, Source, abort_run
 from services.dispatcher.metrics import Metrics
+from services.dispatcher.starts import Starts
 from services.dispatcher.sweeper import Sweeper
 from shared.contracts.commands import AbortRun
 from shared.contracts.events import EventKind
@@ -136,10 +137,10 @@ async def test_who_joins_a_run_as_it_ends_hears_of_the_end_or_gets_a_new_run(wor
     people = [await world.add_member(lab.tenant_id) for _ in range(12)]
     for person in people:
         command = a_sync(lab.tenant_id)
-        run = (await start_run(command, source=FROM_HTTP, uow=lab.uow)).run
+        run = (await Starts(lab.uow).start(command, FROM_HTTP)).run
         lease = await held(lab, run)
         joined, _ = await asyncio.gather(
-            start_run(a_sync(lab.tenant_id, initiator_id=person.id), source=FROM_HTTP, uow=lab.uow), finish(lab, lease)
+            Starts(lab.uow).start(a_sync(lab.tenant_id, initiator_id=person.id), FROM_HTTP), finish(lab, lease)
         )
         told = await lab.rows(
             "SELECT convert_from(body, 'UTF8')::jsonb -> 'recipients' AS whom FROM outbox"

@@ -3,7 +3,8 @@ from uuid import uuid4
 
 import pytest
 
-from services.dispatcher.handlers import Door, Source, abort_run, start_run
+from services.dispatcher.handlers import Door, Source, abort_run
+from services.dispatcher.starts import Starts
 from shared.contracts.commands import AbortRun
 from shared.contracts.events import EventKind
 from shared.domain.errors import NotFoundError, PermanentError, SafeCode
@@ -17,7 +18,7 @@ SOURCE = Source(Door.HTTP, requester="Mara")
 
 
 async def a_run(uow: FakeUnitOfWork) -> RunRecord:
-    run = (await start_run(a_sync(uow.add_tenant()), source=SOURCE, uow=uow)).run
+    run = (await Starts(uow).start(a_sync(uow.add_tenant()), SOURCE)).run
     uow.stored.sent.clear()
     return run
 

@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.dispatcher.handlers import Door, Source, Started, start_run
+from services.dispatcher.handlers import Door, Source, Started
+from services.dispatcher.starts import Starts
 from shared.connectors.planner_version import planner_version
 from shared.contracts.commands import RestoreChoices, Selector, Start, StartRestoreRun
 from shared.contracts.events import EventKind
@@ -38,13 +39,13 @@ def tenant_id(uow: FakeUnitOfWork) -> UUID:
 
 
 async def start(uow: FakeUnitOfWork, command: Start, source: Source = HTTP) -> Started:
-    return await start_run(command, source=source, uow=uow)
+    return await Starts(uow).start(command, source)
 
 
 async def refused(uow: FakeUnitOfWork, command: Start, source: Source = HTTP) -> SafeCode:
     before = uow.stored
     with pytest.raises(ReinstateError) as refusal:
-        await start_run(command, source=source, uow=uow)
+        await Starts(uow).start(command, source)
     assert uow.stored is before, "a refused start must leave nothing behind"
     return refusal.value.code
 
