@@ -224,4 +224,7 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
     SafeCode.FOLDER_NOT_EMPTY: ErrorText(
         "The folder is not empty", "Name a new folder: nothing that exists is written over."
     ),
+    SafeCode.AUTHZ_TENANT_MISSING: ErrorText(
+        "The run's tenant is not there any more", "Nothing: without its tenant there is nothing to work on."
+    ),
 }

@@ -98,6 +98,7 @@ class SafeCode(StrEnum):
     ARCHIVE_EXCEEDS_LIMITS = "archive.exceeds_limits"
     ARCHIVE_HOLDS_NOTHING = "archive.holds_nothing"
     FOLDER_NOT_EMPTY = "folder.not_empty"
+    AUTHZ_TENANT_MISSING = "authz.tenant_missing"
 
     @property
     def family(self) -> str:
@@ -125,6 +126,7 @@ CONTEXT_KEYS = frozenset(
         "queue",
         "reason",
         "retry_after_s",
+        "retryable",
         "run_id",
         "size",
         "status",
