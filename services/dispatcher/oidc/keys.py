@@ -15,6 +15,7 @@ log = structlog.get_logger(__name__)
 
 MAX_KEYS = 100
 _MAX_KID = 255  # characters
+_RSA_BITS = 2048
 _RSA_DIGITS = range(342, 1368)  # of a modulus in base64: 2048 to 8192 bits
 _RETRY = 5.0  # seconds between two questions where no key is in force: then nobody can sign in
 _PUBLIC: Mapping[str, tuple[type[Key], tuple[str, ...]]] = {
@@ -51,7 +52,6 @@ class KeyCache:
         self._keys: KeySet = {}
         self._asked_at = -float("inf")  # whether or not there was an answer
         self._answered_at = -float("inf")
-        self._asking = asyncio.Lock()
         self._renewal: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
@@ -67,8 +67,8 @@ class KeyCache:
         """
         if self._is_stale:
             await self._ask()
-        elif self._age > self._bounds.age and self._may_ask and not self._asking.locked():
-            self._renewal = asyncio.create_task(self._ask(), name="issuer-keys")
+        elif self._age > self._bounds.age:
+            self._begin_asking()
         if self._is_stale:
             raise TransientError(SafeCode.SERVICE_UNAVAILABLE, reason="issuer")
         found = self._known(kid, algorithm)
@@ -96,21 +96,29 @@ class KeyCache:
         return next(fitting, None)
 
     async def _ask(self) -> None:
-        """Ask once, however many wait; not again before the least time has passed, answer or none."""
-        async with self._asking:
-            if not self._may_ask:
-                return
+        """Wait for the answer to one question, however many wait. A caller who leaves takes nobody's answer along."""
+        self._begin_asking()
+        if self._renewal is not None:
+            await asyncio.shield(self._renewal)
+
+    def _begin_asking(self) -> None:
+        """Ask, unless somebody does; not again before the least time has passed, answer or none."""
+        is_asking = self._renewal is not None and not self._renewal.done()
+        if not is_asking and self._may_ask:
             self._asked_at = self._clock()
-            try:
-                keys = usable(await self._source.fetch())
-            except TransientError as error:
-                log.warning("issuer.silent", reason=error.context.get("reason"))
-                return
-            if not keys:
-                log.warning("issuer.without_keys")
-                return
-            self._keys, self._answered_at = keys, self._clock()
-            log.info("issuer.keys", count=sum(map(len, keys.values())))
+            self._renewal = asyncio.create_task(self._renew(), name="issuer-keys")
+
+    async def _renew(self) -> None:
+        try:
+            keys = usable(await self._source.fetch())
+        except TransientError as error:
+            log.warning("issuer.silent", reason=error.context.get("reason"))
+            return
+        if not keys:
+            log.warning("issuer.without_keys")
+            return
+        self._keys, self._answered_at = keys, self._clock()
+        log.info("issuer.keys", count=sum(map(len, keys.values())))
 
 
 def usable(document: Mapping[str, Any]) -> KeySet:
@@ -141,6 +149,7 @@ def _key(given: object) -> Key | None:
     if kind == "RSA" and len(str(public["n"])) not in _RSA_DIGITS:
         return None
     try:
-        return key_class.import_key(public)
+        key = key_class.import_key(public)
     except Exception:  # noqa: BLE001  whatever a document makes a parser do: this is no key
         return None
+    return None if isinstance(key, RSAKey) and key.raw_value.key_size < _RSA_BITS else key

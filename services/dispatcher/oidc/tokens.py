@@ -101,8 +101,15 @@ class TokenVerifier:
             raise Refused(Reason.TIME)
 
     def _identity(self, claims: Mapping[str, Any]) -> Identity:
-        subject, email = claims.get(self._trust.user_claim), claims.get("email")
-        if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_SUBJECT or not subject.isprintable():
+        subject = _word(claims.get(self._trust.user_claim), _MAX_SUBJECT)
+        if subject is None:
             raise Refused(Reason.CLAIMS)
-        is_verified = claims.get("email_verified") is True and isinstance(email, str) and len(email) <= _MAX_EMAIL
-        return Identity(self._trust.issuer, subject, email.strip().lower() if is_verified and email else None)
+        email = _word(claims.get("email"), _MAX_EMAIL) if claims.get("email_verified") is True else None
+        return Identity(self._trust.issuer, subject, email.strip().lower() if email else None)
+
+
+def _word(value: object, at_most: int) -> str | None:
+    """Return a text that a row can hold; None for anything else."""
+    if not isinstance(value, str) or not 0 < len(value) <= at_most or not value.isprintable():
+        return None
+    return value

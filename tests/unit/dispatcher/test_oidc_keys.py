@@ -84,6 +84,24 @@ async def test_many_first_tokens_at_once_are_one_question(cache: KeyCache, sourc
     assert source.asked == 1
 
 
+async def test_callers_who_leave_before_the_answer_do_not_keep_it_from_the_others(
+    cache: KeyCache, source: ScriptedIssuer, clock: ManualClock
+) -> None:
+    """Or else whoever hangs up at once could keep a new key from ever being found."""
+    await knows(cache, source.kid)
+    source.issuer.rotate()
+    clock.now += 60
+    source.gate.clear()
+    leaving, staying = [asyncio.create_task(knows(cache, source.kid)) for _ in range(2)]
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    source.gate.set()
+
+    assert await staying
+    assert source.asked == 2
+
+
 async def test_unknown_keys_are_asked_for_once_in_the_least_time_however_many_are_named(
     cache: KeyCache, source: ScriptedIssuer, clock: ManualClock
 ) -> None:
@@ -208,6 +226,7 @@ LEFT_OUT: dict[str, Any] = {
     "without a name": {key: value for key, value in EC.items() if key != "kid"},
     "of an endless name": {**EC, "kid": "k" * 256},
     "of 1024 bits": {**RSA, "n": RSA["n"][:171]},
+    "of 1024 bits and many zeros": {**RSA, "n": "A" * 171 + RSA["n"][171:]},
     "of far too many bits": {**RSA, "n": RSA["n"] * 8},
     "beside the curve": {**EC, "x": EC["y"]},
     "of no curve": {**EC, "crv": "P-1"},
