@@ -13,6 +13,7 @@ import httpx
 from fastapi import FastAPI
 
 from services.dispatcher.needs import Guarded, MemberNeed, OpenNeed, guarded_routes
+from services.dispatcher.problems import MEDIA_TYPE
 from shared.domain.capabilities import Role
 from tests.support.builders import Person, World
 from tests.walls.callers import Caller
@@ -146,6 +147,8 @@ def _same_for_all(refusals: Iterable[httpx.Response], case: Case, counts: Counts
     """Two callers who are refused with one status must be told the same, but for the path."""
     told: dict[int, set[str]] = {}
     for answer in refusals:
+        if answer.headers.get("content-type") != MEDIA_TYPE:
+            continue  # no refusal: it is counted as wrong already
         said = {key: value for key, value in answer.json().items() if key != "instance"}
         told.setdefault(answer.status_code, set()).add(str(said))
     for status, texts in told.items():
