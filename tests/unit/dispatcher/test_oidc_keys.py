@@ -108,9 +108,10 @@ async def test_unknown_keys_are_asked_for_once_in_the_least_time_however_many_ar
     await knows(cache, source.kid)
     clock.now += 61
 
-    found = await asyncio.gather(*(knows(cache, f"unknown-{number}") for number in range(100)))
+    at_once = await asyncio.gather(*(knows(cache, f"unknown-{number}") for number in range(50)))
+    one_by_one = [await knows(cache, f"unknown-{number}") for number in range(50)]
 
-    assert found == [False] * 100
+    assert at_once + one_by_one == [False] * 100
     assert source.asked == 2
 
 
