@@ -1,13 +1,17 @@
 """Every route says what it needs; one that does not keeps the process from starting."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID, uuid4
 
+import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, WebSocket
 from fastapi.routing import APIRoute
 from starlette.routing import Mount
 
-from services.dispatcher.access import SignedInRoute
+from services.dispatcher import problems
+from services.dispatcher.access import Room, SignedInRoute, TheMember
 from services.dispatcher.app import create_app
 from services.dispatcher.needs import (
     OPEN,
@@ -20,7 +24,8 @@ from services.dispatcher.needs import (
     guarded_routes,
     may,
 )
-from shared.domain.capabilities import Capability
+from services.dispatcher.ports import Principal
+from shared.domain.capabilities import Capability, Role
 from shared.domain.operations import OPERATIONS
 
 IN_TENANT = "/v1/tenants/{tenant}/planted"
@@ -107,3 +112,43 @@ def test_only_the_platform_is_let_in_without_signing_in() -> None:
 
     assert {route.path for route in routes if isinstance(route.need, OpenNeed)} == {"/healthz", "/readyz", "/metrics"}
     assert all(isinstance(route.need, MemberNeed) == ("{tenant}" in route.path) for route in routes)
+
+
+class OneTenant:
+    """Who signs in, and where the person belongs; counts the questions."""
+
+    def __init__(self, role: Role | None) -> None:
+        self.role_there = role
+        self.asked = 0
+
+    async def authenticate(self, headers: Mapping[str, str]) -> Principal:
+        return Principal(uuid4(), "Ada")
+
+    async def role(self, tenant_id: UUID, user_id: UUID) -> Role | None:
+        self.asked += 1
+        return self.role_there
+
+
+@pytest.mark.parametrize(
+    ("role", "status"), [(None, 404), (Role.READONLY, 403), (Role.OPERATOR, 403), (Role.MANAGER, 200)]
+)
+async def test_a_need_is_asked_before_the_route_runs_and_costs_one_look_at_the_membership(
+    role: Role | None, status: int
+) -> None:
+    directory, ran = OneTenant(role), []
+    nothing: Any = None
+    app = FastAPI()
+    problems.install(app)
+    app.state.room = Room(nothing, directory, directory, nothing, nothing, nothing, nothing)  # type: ignore[arg-type]  # what it is asked for
+    router = APIRouter(route_class=SignedInRoute, dependencies=[may(Capability.WORK_PAUSE)])
+
+    @router.get(IN_TENANT)
+    async def route(member: TheMember) -> None:
+        ran.append(member.role)
+
+    app.include_router(router)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://dispatcher") as http:
+        answer = await http.get(IN_TENANT.format(tenant=uuid4()))
+
+    assert (answer.status_code, directory.asked) == (status, 1)
+    assert ran == ([role] if status == 200 else [])
