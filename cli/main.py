@@ -7,6 +7,7 @@ from cli.commands import (
     database,
     dead,
     demo,
+    issuer,
     moving,
     notifications,
     pauses,
@@ -48,6 +49,7 @@ app.add_typer(topology.app, name="topology")
 app.add_typer(serve.simulate, name="simulate")
 app.command("demo", epilog=EXIT_CODES)(demo.demo)
 app.command("serve", epilog=EXIT_CODES)(serve.serve)
+app.command("dev-issuer", epilog=EXIT_CODES)(issuer.dev_issuer)
 app.command("pause", epilog=EXIT_CODES)(pauses.pause)
 app.command("resume", epilog=EXIT_CODES)(pauses.resume)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
 from services.bulk_worker.settings import BulkWorkerSettings
+from services.dispatcher.oidc.settings import SigningInSettings
 from services.dispatcher.settings import DispatcherSettings
 from services.notifier.settings import NotifierSettings
 from services.restore_worker.settings import RestoreWorkerSettings
@@ -34,6 +35,7 @@ SERVICES: dict[str, type[ServiceSettings]] = {
     "Workers and notifier": ConsumerSettings,
     "Both workers": WorkerSettings,
     "Dispatcher and restore worker": PreviewSettings,
+    "Dispatcher: signing in": SigningInSettings,
     "Dispatcher": DispatcherSettings,
     "Restore worker": RestoreWorkerSettings,
     "Bulk worker": BulkWorkerSettings,

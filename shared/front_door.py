@@ -207,6 +207,14 @@ class Directory(Protocol):
         """Return the enabled user with this service token."""
         ...
 
+    async def by_identity(self, issuer: str, subject: str) -> User | None:
+        """Return the enabled user whom the issuer knows as this subject."""
+        ...
+
+    async def bind(self, issuer: str, subject: str, email: str) -> User | None:
+        """Bind the enabled user with this e-mail address, if nobody was bound yet: neither the user nor the subject."""
+        ...
+
     async def role(self, tenant_id: UUID, user_id: UUID) -> Role | None:
         """Return the user's role in the tenant; None for strangers."""
         ...

@@ -4,14 +4,16 @@ from typing import Annotated
 
 import typer
 
-from cli.console import EXIT_CODES, JsonFlag, Output, reporting, run, usage
+from cli.console import EXIT_CODES, CliFailure, ExitCode, JsonFlag, Output, reporting, run, usage
 
-app = typer.Typer(no_args_is_help=True, help="Add users (writes to the database of DATABASE_URL).", epilog=EXIT_CODES)
+app = typer.Typer(
+    no_args_is_help=True, help="Add users and link them (writes to the database of DATABASE_URL).", epilog=EXIT_CODES
+)
 
 
 @app.callback()
 def users() -> None:
-    """Add users (writes to the database of DATABASE_URL)."""
+    """Add users and link them (writes to the database of DATABASE_URL)."""
 
 
 @app.command()
@@ -47,3 +49,46 @@ async def _add(output: Output, email: str, tenant: str, name: str, role: str, *,
     document = {"id": str(added.id), "created": added.created, "tenant_id": str(found.id), "role": role, "token": token}
     output.say(f"{email} is {role} of {found.name}." + (" The token is not shown again:" if token else ""))
     output.result(document, lambda console: console.print(token or str(added.id), markup=False, highlight=False))
+
+
+@app.command()
+def link(
+    email: Annotated[str, typer.Argument(help="The user's e-mail address.", show_default=False)],
+    subject: Annotated[
+        str, typer.Option(help="The user's name at the issuer: its OIDC_USER_CLAIM.", show_default=False)
+    ],
+    issuer: Annotated[
+        str, typer.Option(envvar="OIDC_ISSUER", help="The issuer, as its tokens name it.", show_default=False)
+    ],
+    replace: Annotated[bool, typer.Option("--replace", help="Also where the user is linked already.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Let a user sign in with an OpenID Connect issuer. A link is made once; --replace changes it."""
+    with reporting(as_json) as output:
+        run(_link(output, email, issuer, subject, replace=replace))
+
+
+async def _link(output: Output, email: str, issuer: str, subject: str, *, replace: bool) -> None:
+    from cli.administration import administration
+    from shared.persistence.administration import Link
+
+    address, known_as = email.strip().lower(), subject.strip()
+    if not known_as or not known_as.isprintable() or not issuer.strip():
+        raise usage("a link needs a subject and an issuer")
+    async with administration() as admin:
+        outcome = await admin.link_user(address, issuer.strip(), known_as, replace=replace)
+    match outcome:
+        case Link.NO_USER:
+            raise usage(f"there is no user {email}", next_step="reinstate user add")
+        case Link.USER_TAKEN:
+            raise _refused(f"{email} is linked already", "pass --replace to change the link")
+        case Link.SUBJECT_TAKEN:
+            raise _refused("another user is linked to this subject", "look up the subject at the issuer")
+        case _:
+            pass
+    document = {"email": address, "issuer": issuer.strip(), "subject": known_as}
+    output.result(document, lambda console: console.print(f"{email} may sign in.", markup=False, highlight=False))
+
+
+def _refused(message: str, next_step: str) -> CliFailure:
+    return CliFailure(message, exit_code=ExitCode.REFUSED, code="user.linked", next_step=next_step)

@@ -97,4 +97,10 @@ TheRoom = Annotated[Room, Depends(_the_room)]
 Caller = Annotated[Principal, Depends(_the_caller)]
 TheMember = Annotated[Member, Depends(member_of)]
 # Documents the scheme; `SignedInRoute` does the work.
-BEARER = Depends(HTTPBearer(auto_error=False, scheme_name="bearer", description="a service token"))
+BEARER = Depends(
+    HTTPBearer(
+        auto_error=False,
+        scheme_name="bearer",
+        description="a service token, or an access token of the OpenID Connect issuer",
+    )
+)

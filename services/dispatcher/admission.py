@@ -20,8 +20,9 @@ from shared.contracts.commands import (
     StartBulkOperationRun,
     StartRestoreRun,
 )
+from shared.domain.capabilities import Capability
 from shared.domain.errors import NotFoundError, PermanentError, SafeCode
-from shared.domain.operations import Operation, Role, Target, operation_named
+from shared.domain.operations import Operation, Target, operation_named
 from shared.domain.restore_options import OVERWRITE
 from shared.domain.runs import RunStatus, RunType
 
@@ -59,8 +60,8 @@ def asked_by(command: Start) -> Asked:
     return _with_selection(asked, command)
 
 
-async def check_authority(tx: StartTransaction, initiator_id: UUID | None, role: Role) -> datetime:
-    """Let through a member with the role, or a system for which nobody in particular answers.
+async def check_authority(tx: StartTransaction, initiator_id: UUID | None, capability: Capability) -> datetime:
+    """Let through a member with the capability, or a system for which nobody in particular answers.
 
     Returns the time by the database's clock. Raises `NotFoundError` for an unknown tenant, `PermanentError` with an
     `authz.*` code otherwise.
@@ -72,7 +73,7 @@ async def check_authority(tx: StartTransaction, initiator_id: UUID | None, role:
         raise PermanentError(SafeCode.AUTHZ_TENANT_NOT_OPERABLE)
     if initiator_id is not None and standing.role is None:
         raise PermanentError(SafeCode.AUTHZ_INITIATOR_NOT_ENTITLED)
-    if standing.role is not None and standing.role.rank < role.rank:
+    if standing.role is not None and not standing.role.may(capability):
         raise PermanentError(SafeCode.AUTHZ_MISSING_CAPABILITY)
     return standing.now
 

@@ -12,6 +12,8 @@ from services.dispatcher import problems
 from services.dispatcher.machinery import running
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.middleware import BodyLimit, Measured, RequestLimit
+from services.dispatcher.needs import check_routes
+from services.dispatcher.oidc.opening import open_verifier
 from services.dispatcher.openapi import document
 from services.dispatcher.routes import ROUTERS
 from services.dispatcher.routes.health import router as health
@@ -28,10 +30,11 @@ def create_app(settings: DispatcherSettings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        check_routes(app)
         chosen = settings or DispatcherSettings()
         logging.configure(ServiceName.DISPATCHER, level=chosen.log_level)
         arm_from_environment()
-        async with running(chosen, metrics) as machinery:
+        async with open_verifier(chosen) as verifier, running(chosen, metrics, verifier) as machinery:
             app.state.machinery = machinery
             app.state.room = machinery.room
             app.state.max_body = chosen.dispatcher_max_body

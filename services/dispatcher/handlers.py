@@ -95,7 +95,7 @@ async def start_run(request: Request, tx: StartTransaction, preview_age: timedel
     than `preview_age` is not executed.
     """
     command, asked, source = request.command, request.asked, request.source
-    now = await check_authority(tx, command.initiator_id, asked.operation.role)
+    now = await check_authority(tx, command.initiator_id, asked.operation.capability)
     started = await taken_before(command, source, tx)
     if started is None:
         not_before = check_times(command, now)
@@ -151,7 +151,7 @@ async def abort_run(command: AbortRun, *, source: Source, uow: StartUnitOfWork) 
         run = await tx.runs.get(command.run_type, command.run_id)
         if run is None:
             raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
-        await check_authority(tx, command.initiator_id, OPERATIONS[run.operation].role)
+        await check_authority(tx, command.initiator_id, OPERATIONS[run.operation].capability)
         flagged = await tx.runs.request_abort(command.run_type, command.run_id)
         if flagged is None:
             return Aborted(run, was_active=False)

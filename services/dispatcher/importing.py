@@ -15,8 +15,8 @@ from services.dispatcher.ports import ImportUnitOfWork
 from services.dispatcher.uploads import Upload
 from shared.domain.archive_limits import ArchiveLimits
 from shared.domain.archives import ArchiveReport, Manifest, ProblemKind, verify_file
+from shared.domain.capabilities import Capability
 from shared.domain.errors import PermanentError, SafeCode
-from shared.domain.operations import Role
 from shared.persistence.archive_imports import ArchiveImport, Batch, LeftOut, portions
 from shared.ports import AuditEntry, BackupSet
 from shared.runtime.ids import new_id
@@ -55,11 +55,11 @@ class ArchiveRefused(PermanentError):
 
 
 async def check_may_import(command: ImportBackupSet, *, uow: ImportUnitOfWork) -> None:
-    """Let a manager of an active tenant through, before a byte of the archive is read. Raises as a start does."""
+    """Let who may import into an active tenant through, before a byte of it is read. Raises as a start does."""
     async with uow.begin(command.tenant_id) as tx:
         if command.name is not None and not command.name.isprintable():
             raise PermanentError(SafeCode.REQUEST_INVALID, field="name")
-        await check_authority(tx, command.initiator_id, Role.MANAGER)
+        await check_authority(tx, command.initiator_id, Capability.BACKUP_IMPORT)
 
 
 async def import_backup_set(

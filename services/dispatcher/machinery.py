@@ -11,9 +11,10 @@ import structlog
 from aio_pika.exceptions import AMQPError
 
 from services.dispatcher.access import Room
-from services.dispatcher.authentication import TokenAuthenticator
+from services.dispatcher.authentication import BearerAuthenticator
 from services.dispatcher.collector import DeadLetterCollector
 from services.dispatcher.metrics import Metrics
+from services.dispatcher.oidc.identities import Verifier
 from services.dispatcher.settings import DispatcherSettings
 from services.dispatcher.starts import Starts
 from services.dispatcher.streams.hub import RunStreams
@@ -67,7 +68,9 @@ class Machinery:
 
 
 @asynccontextmanager
-async def running(settings: DispatcherSettings, metrics: Metrics) -> AsyncIterator[Machinery]:
+async def running(
+    settings: DispatcherSettings, metrics: Metrics, verifier: Verifier | None = None
+) -> AsyncIterator[Machinery]:
     """Run everything for as long as the block lasts. A broker that is away is waited for, not a reason to end."""
     engine = create_engine(
         settings.database_url.get_secret_value(),
@@ -92,7 +95,12 @@ async def running(settings: DispatcherSettings, metrics: Metrics) -> AsyncIterat
         Room(
             uow,
             directory,
-            TokenAuthenticator(directory),
+            BearerAuthenticator(
+                directory,
+                verifier,
+                binds_by_email=settings.oidc_bind_by_email,
+                refused=lambda reason: metrics.sign_ins_refused.labels(reason.value).inc(),
+            ),
             SqlInboxReader(engine),
             starts,
             metrics,

@@ -14,4 +14,5 @@ class Metrics:
         self.refusals = metrics.REFUSALS.counter(self.registry)
         self.requests = metrics.HTTP_SECONDS.histogram(self.registry)
         self.streams = metrics.STREAMS.gauge(self.registry)
+        self.sign_ins_refused = metrics.SIGN_INS_REFUSED.counter(self.registry)
         self.swept = metrics.SWEPT.counter(self.registry)

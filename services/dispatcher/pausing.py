@@ -6,8 +6,8 @@ from uuid import UUID
 
 from services.dispatcher.admission import check_authority
 from services.dispatcher.ports import DispatcherUnitOfWork, ReadTransaction
+from shared.domain.capabilities import Capability
 from shared.domain.errors import PermanentError, SafeCode
-from shared.domain.operations import Role
 from shared.domain.pauses import pausable
 from shared.front_door import Pause
 from shared.ports import AuditEntry, SlotLimits
@@ -31,7 +31,7 @@ async def pause(request: PauseRequest, *, uow: DispatcherUnitOfWork) -> Sequence
     """
     operation = _checked(request)
     async with uow.begin(request.tenant_id) as tx:
-        await check_authority(tx, request.user_id, Role.MANAGER)
+        await check_authority(tx, request.user_id, Capability.WORK_PAUSE)
         if await tx.pauses.add(operation, reason=request.reason, paused_by=request.user_name):
             await tx.audit.add(_entry(request, "tenant.paused"))
         return await tx.pauses.list()
@@ -44,7 +44,7 @@ async def resume(request: PauseRequest, *, uow: DispatcherUnitOfWork) -> Sequenc
     """
     operation = _checked(request)
     async with uow.begin(request.tenant_id) as tx:
-        await check_authority(tx, request.user_id, Role.MANAGER)
+        await check_authority(tx, request.user_id, Capability.WORK_PAUSE)
         if await tx.pauses.remove(operation):
             await tx.audit.add(_entry(request, "tenant.resumed"))
             await _wake_waiting(tx)

@@ -34,7 +34,7 @@ async def retry_failed(command: RetryFailed, *, source: Source, uow: RetryUnitOf
         parent = await tx.runs.get(command.run_type, command.run_id, with_item_ids=True)
         if parent is None:
             raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
-        await check_authority(tx, command.initiator_id, OPERATIONS[parent.operation].role)
+        await check_authority(tx, command.initiator_id, OPERATIONS[parent.operation].capability)
         return await follow_up(command, parent, source, tx, partial(_child, parent, command, source, tx))
 
 

@@ -29,7 +29,7 @@ async def undo_restore(command: UndoRestore, *, source: Source, uow: UndoUnitOfW
         execution = await tx.runs.get(RunType.RESTORE, command.run_id)
         if execution is None:
             raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
-        await check_authority(tx, command.initiator_id, OPERATIONS[execution.operation].role)
+        await check_authority(tx, command.initiator_id, OPERATIONS[execution.operation].capability)
         if not execution.writes:
             raise PermanentError(SafeCode.REQUEST_INVALID, field="run", reason="a preview wrote nothing")
         return await follow_up(command, execution, source, tx, partial(_preview, execution, command, source, tx))

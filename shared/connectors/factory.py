@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 
+from shared.connectors.graph.settings import GraphSettings
 from shared.connectors.port import Connectors, Paces, TenantConnection, TenantReader, TenantWriter
 from shared.domain.errors import RunFatalError, SafeCode
 
@@ -28,6 +29,17 @@ def connectors_for(kind: str, paces: Paces | None = None) -> Connectors:
     if kind not in KINDS:
         raise RunFatalError(SafeCode.TENANT_CONNECTION_INVALID, field="kind")
     return KINDS[kind](paces)
+
+
+def check_connection(connection: TenantConnection) -> None:
+    """Raise `RunFatalError(TENANT_CONNECTION_INVALID)` for settings that cannot be right; asks nobody."""
+    match connection.kind:
+        case "graph":
+            GraphSettings.of(connection)
+        case "folder" if connection.settings.get("path"):
+            pass
+        case kind:
+            raise RunFatalError(SafeCode.TENANT_CONNECTION_INVALID, field="path" if kind == "folder" else "kind")
 
 
 class AllConnectors:

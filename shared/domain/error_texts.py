@@ -231,4 +231,7 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
         "The policy names an app that is not for certain in the tenant",
         "Add the app there, of the same name and type, or rename its namesakes; then preview again.",
     ),
+    SafeCode.AUTHZ_TENANT_MISSING: ErrorText(
+        "The run's tenant is not there any more", "Nothing: without its tenant there is nothing to work on."
+    ),
 }

@@ -99,6 +99,7 @@ class SafeCode(StrEnum):
     ARCHIVE_HOLDS_NOTHING = "archive.holds_nothing"
     FOLDER_NOT_EMPTY = "folder.not_empty"
     RESTORE_APP_UNCERTAIN = "restore.app_uncertain"
+    AUTHZ_TENANT_MISSING = "authz.tenant_missing"
 
     @property
     def family(self) -> str:
@@ -126,6 +127,7 @@ CONTEXT_KEYS = frozenset(
         "queue",
         "reason",
         "retry_after_s",
+        "retryable",
         "run_id",
         "size",
         "status",

@@ -3,22 +3,11 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from shared.domain.capabilities import Capability, Role
 from shared.domain.errors import PermanentError, SafeCode
 from shared.domain.runs import Lane, RunType
 
-
-class Role(StrEnum):
-    """A person's role in one tenant, weakest first."""
-
-    READONLY = "readonly"
-    OPERATOR = "operator"
-    MANAGER = "manager"
-    OWNER = "owner"
-
-    @property
-    def rank(self) -> int:
-        """Position in the ladder; a role may do what a weaker one may."""
-        return list(Role).index(self)
+__all__ = ["OPERATIONS", "Identity", "Operation", "Role", "Target", "capabilities_of", "operation_named"]
 
 
 class Identity(StrEnum):
@@ -45,7 +34,7 @@ class Operation:
     resource: str
     action: str
     run_type: RunType
-    role: Role  # the weakest role that may start it
+    capability: Capability  # what starting, aborting and retrying it needs, and having it worked
     target: Target
     selects: Target  # what the ids of a selection refer to; NONE: the operation takes no selection
     writes: bool = False  # does it write to the tenant's system? At most one such run per tenant at a time
@@ -57,23 +46,36 @@ class Operation:
         """`resource.action`, the stable name of messages, audit rows and documents."""
         return f"{self.resource}.{self.action}"
 
+    @property
+    def role(self) -> Role | None:
+        """The weakest role that may start it, by the table of capabilities."""
+        return self.capability.role
+
 
 OPERATIONS = {
     operation.name: operation
     for operation in (
-        Operation("policy", "sync", RunType.BULK, Role.OPERATOR, Target.NONE, Target.NONE),
+        Operation("policy", "sync", RunType.BULK, Capability.INVENTORY_REFRESH, Target.NONE, Target.NONE),
         Operation(
-            "policy", "capture_snapshot", RunType.BULK, Role.OPERATOR, Target.POLICY, Target.NONE, lane=Lane.INTERACTIVE
+            "policy",
+            "capture_snapshot",
+            RunType.BULK,
+            Capability.BACKUP_CREATE,
+            Target.POLICY,
+            Target.NONE,
+            lane=Lane.INTERACTIVE,
         ),
-        Operation("policy", "export", RunType.BULK, Role.OPERATOR, Target.NONE, Target.POLICY),
-        Operation("backup_set", "create", RunType.BULK, Role.OPERATOR, Target.NONE, Target.POLICY),
-        Operation("backup_set", "add_policies", RunType.BULK, Role.OPERATOR, Target.BACKUP_SET, Target.POLICY),
-        Operation("backup_set", "export", RunType.BULK, Role.OPERATOR, Target.BACKUP_SET, Target.NONE),
+        Operation("policy", "export", RunType.BULK, Capability.BACKUP_EXPORT, Target.NONE, Target.POLICY),
+        Operation("backup_set", "create", RunType.BULK, Capability.BACKUP_CREATE, Target.NONE, Target.POLICY),
+        Operation(
+            "backup_set", "add_policies", RunType.BULK, Capability.BACKUP_CREATE, Target.BACKUP_SET, Target.POLICY
+        ),
+        Operation("backup_set", "export", RunType.BULK, Capability.BACKUP_EXPORT, Target.BACKUP_SET, Target.NONE),
         Operation(
             "restore",
             "preview",
             RunType.RESTORE,
-            Role.MANAGER,
+            Capability.RESTORE_PREVIEW,
             Target.BACKUP_SET,
             Target.BACKUP_SET,
             lane=Lane.INTERACTIVE,
@@ -82,7 +84,7 @@ OPERATIONS = {
             "restore",
             "execute",
             RunType.RESTORE,
-            Role.MANAGER,
+            Capability.RESTORE_EXECUTE,
             Target.PREVIEW,
             Target.NONE,
             writes=True,
@@ -98,3 +100,8 @@ def operation_named(name: str) -> Operation:
         return OPERATIONS[name]
     except KeyError:
         raise PermanentError(SafeCode.OPERATION_UNKNOWN, operation=name) from None
+
+
+def capabilities_of(run_type: RunType) -> tuple[Capability, ...]:
+    """Return what runs of this type may need: which of them is the operation's to say."""
+    return tuple(dict.fromkeys(one.capability for one in OPERATIONS.values() if one.run_type is run_type))

@@ -28,12 +28,13 @@ from shared.domain.errors import (
     TransientError,
 )
 from shared.domain.runs import RunStatus, WaitReason, final_status
-from shared.engine.endings import end_of, ended_early
+from shared.engine.endings import denied, end_of, ended_early
 from shared.engine.errors import first_error
 from shared.engine.guard import LeaseGuard, LeaseKeeper
 from shared.engine.settings import EngineSettings
 from shared.engine.slices import EngineUnitOfWork, RunSlice
 from shared.engine.work import EngineTransaction, Work
+from shared.persistence.authority import Authority
 from shared.ports import Ending, Lease, Refusal, RunRecord
 from shared.runtime.failpoints import reached
 from shared.runtime.metrics import DUPLICATES, LEASES_LOST, RUN_SECONDS, RUNS_FINISHED, RUNS_STARTED, SLICE_SECONDS
@@ -42,6 +43,10 @@ _log = structlog.get_logger(__name__)
 _WITHOUT_EFFECT = frozenset({"absent", "finished", "held"})  # refusals of a wake-up that nobody needed
 _FREES_ITS_TURN = frozenset({WaitReason.PAUSED.value, "finished"})  # the slot that was kept for the run is another's
 _AROUND_RETRY = timedelta(seconds=5)  # between attempts at what precedes or follows a run's items
+
+
+def _any_connection(_connection: TenantConnection) -> None:
+    """Take every connection for right: whoever opens it finds out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +70,18 @@ class Engine:
         works: Mapping[str, Work],
         settings: EngineSettings,
         monotonic: Callable[[], float] = time.monotonic,
+        check_connection: Callable[[TenantConnection], None] = _any_connection,
     ) -> None:
-        """`works` maps operation names to what they bring. No wall clock: every moment is the database's."""
+        """`works` maps operation names to what they bring. No wall clock: every moment is the database's.
+
+        `check_connection` raises `RunFatalError` for a connection that cannot be right, and asks nobody.
+        """
         self._uow = uow
         self._keeper = keeper
         self._works = works
         self._settings = settings
         self._monotonic = monotonic
+        self._check_connection = check_connection
         self._draining = False
 
     def drain(self) -> None:
@@ -125,7 +135,7 @@ class Engine:
                 return None
             lease, run = acquired
             authority = await tx.authority.of(run)
-            ending = self._ending_before_work(lease, run, authority.refusal)
+            ending = self._ending_before_work(lease, run, authority)
             starts = ending is None and run.status is RunStatus.QUEUED
             if starts:
                 run = await tx.ledger.start(lease)
@@ -151,17 +161,24 @@ class Engine:
                 await self._work(slice_)
                 watch.cancel()
 
-    def _ending_before_work(self, lease: Lease, run: RunRecord, refusal: SafeCode | None) -> Ending | None:
+    def _ending_before_work(self, lease: Lease, run: RunRecord, authority: Authority) -> Ending | None:
         if run.abort_requested_at is not None:
             return Ending(RunStatus.ABORTED, SafeCode.RUN_ABORTED)
         if run.deadline_at is not None and run.deadline_at <= lease.granted_at:
             return ended_early(run, SafeCode.RUN_DEADLINE_EXCEEDED)
         if run.abandoned >= self._settings.max_abandoned:
             return ended_early(run, SafeCode.RUN_STALE_RUNNING)
-        if refusal is not None:
-            return ended_early(run, refusal)
+        return self._denial(run, authority)
+
+    def _denial(self, run: RunRecord, authority: Authority) -> Ending | None:
+        if authority.refusal is not None:
+            return denied(run, authority.refusal)
         if run.operation not in self._works:
-            return ended_early(run, SafeCode.OPERATION_UNKNOWN)
+            return denied(run, SafeCode.OPERATION_UNKNOWN)
+        try:
+            self._check_connection(authority.connection)
+        except RunFatalError as error:
+            return denied(run, error.code, error.context.get("field"))
         return None
 
     async def _work(self, slice_: RunSlice) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import structlog
 from pydantic import Field, model_validator
 
+from shared.connectors.factory import check_connection
 from shared.contracts.names import ServiceName
 from shared.contracts.work import WakeUp
 from shared.domain.errors import PoisonMessage, SafeCode
@@ -109,7 +110,8 @@ def worker_application(
     )
     hints = OutboxHints()
     uow = SqlUnitOfWork(items, service=service, hints=hints)
-    engine = Engine(uow, SqlLeaseKeeper(leases), works(uow), _pace(service, settings))
+    pace = _pace(service, settings)
+    engine = Engine(uow, SqlLeaseKeeper(leases), works(uow), pace, check_connection=check_connection)
     publisher = ConfirmedPublisher(amqp_url, service)
     relay = OutboxRelay(SqlOutboxSource(outbox, service, hints), publisher)
     intake = Intake(amqp_url, service, publisher)

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.domain.operations import Role
@@ -13,6 +15,7 @@ from shared.persistence.asking import Alone
 from shared.persistence.audit import SqlAudit
 from shared.persistence.database import translated
 from shared.persistence.tables import memberships, tenants, users
+from shared.persistence.users import note_in_every_tenant
 from shared.ports import AuditEntry
 from shared.runtime.ids import new_id
 
@@ -35,6 +38,15 @@ class AddedUser:
 
     id: UUID
     created: bool
+
+
+class Link(StrEnum):
+    """What became of linking a user to a subject of an issuer."""
+
+    MADE = "made"  # also where it was so before
+    NO_USER = "no_user"
+    USER_TAKEN = "user_taken"  # the user is linked to another subject
+    SUBJECT_TAKEN = "subject_taken"  # the subject is linked to another user
 
 
 class SqlAdministration:
@@ -87,6 +99,33 @@ class SqlAdministration:
                 )
                 await self._audit(connected, tenant_id, "member.added", f"A user was given the role {role}", user_id)
         return AddedUser(user_id, created=user_id == values["id"])
+
+    async def link_user(self, email: str, issuer: str, subject: str, *, replace: bool = False) -> Link:
+        """Let the user sign in as this subject of the issuer; with `replace` in the place of another one."""
+        entry = AuditEntry(
+            action="member.linked",
+            outcome="success",
+            actor_type="system",
+            actor_name=self._actor,
+            summary="A user was linked to a subject of an issuer",
+        )
+        try:
+            with translated():
+                async with self._engine.begin() as connected:
+                    found = select(users).where(func.lower(users.c.email) == email).with_for_update()
+                    row = (await connected.execute(found)).first()
+                    if row is None:
+                        return Link.NO_USER
+                    if (row.oidc_issuer, row.oidc_subject) == (issuer, subject):
+                        return Link.MADE
+                    if row.oidc_subject is not None and not replace:
+                        return Link.USER_TAKEN
+                    changed = update(users).where(users.c.id == row.id)
+                    await connected.execute(changed.values(oidc_issuer=issuer, oidc_subject=subject))
+                    await note_in_every_tenant(connected, row.id, entry)
+        except IntegrityError:
+            return Link.SUBJECT_TAKEN
+        return Link.MADE
 
     async def _audit(
         self, connected: AsyncConnection, tenant_id: UUID, action: str, summary: str, target_id: UUID

@@ -5,19 +5,20 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, bindparam, select
+from sqlalchemy import RowMapping, Select, and_, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.connectors.port import TenantConnection
+from shared.domain.capabilities import Capability, Role
 from shared.domain.errors import SafeCode
-from shared.domain.operations import OPERATIONS, Role
+from shared.domain.operations import OPERATIONS
 from shared.persistence.tables import memberships, tenants, users
 from shared.ports import RunRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """How to reach the tenant, or the code that says why the run may not touch it."""
+    """How to reach the tenant, or the code that says why the run may not touch it: one of `DENIALS`."""
 
     connection: TenantConnection
     refusal: SafeCode | None
@@ -32,22 +33,33 @@ class SqlAuthority:
         self._tenant_id = tenant_id
 
     async def of(self, run: RunRecord) -> Authority:
-        """Return the authority of a run: its tenant must be active and its initiator, if any, still entitled."""
+        """Return the authority of a run: its tenant must be active and its initiator, if any, still entitled.
+
+        A run without an initiator has the authority of the system: of schedules, and of upstream systems.
+        """
         of = {"of_tenant": self._tenant_id, "of_user": run.initiator_id}
-        row = (await self._connection.execute(_facts(), of)).mappings().one()
+        row = (await self._connection.execute(_facts(), of)).mappings().first()
+        if row is None:
+            return Authority(TenantConnection(self._tenant_id, "", ""), SafeCode.AUTHZ_TENANT_MISSING)
         connection = TenantConnection(self._tenant_id, row["connector"], row["external_id"], row["connection"])
-        if row["status"] != "active":
-            return Authority(connection, SafeCode.AUTHZ_TENANT_NOT_OPERABLE)
-        if run.initiator_id is None:  # system authority: schedules and upstream systems
-            return Authority(connection, None)
-        if row["user_id"] is None or row["disabled_at"] is not None:
-            return Authority(connection, SafeCode.AUTHZ_INITIATOR_MISSING)
-        if row["role"] is None:
-            return Authority(connection, SafeCode.AUTHZ_INITIATOR_NOT_ENTITLED)
-        operation = OPERATIONS.get(run.operation)
-        if operation and Role(row["role"]).rank < operation.role.rank:
-            return Authority(connection, SafeCode.AUTHZ_MISSING_CAPABILITY)
-        return Authority(connection, None)
+        return Authority(connection, _denial(run, row))
+
+
+def _denial(run: RunRecord, row: RowMapping) -> SafeCode | None:
+    if row["status"] != "active":
+        return SafeCode.AUTHZ_TENANT_NOT_OPERABLE
+    operation = OPERATIONS.get(run.operation)
+    if operation is None:
+        return SafeCode.OPERATION_UNKNOWN
+    return _denial_of_initiator(operation.capability, row) if run.initiator_id is not None else None
+
+
+def _denial_of_initiator(capability: Capability, row: RowMapping) -> SafeCode | None:
+    if row["user_id"] is None or row["disabled_at"] is not None:
+        return SafeCode.AUTHZ_INITIATOR_MISSING
+    if row["role"] is None:
+        return SafeCode.AUTHZ_INITIATOR_NOT_ENTITLED
+    return None if Role(row["role"]).may(capability) else SafeCode.AUTHZ_MISSING_CAPABILITY
 
 
 @cache

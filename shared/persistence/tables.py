@@ -94,6 +94,10 @@ users = Table(
     Column("token_sha256", Text, unique=True),  # of the service token; the token itself is printed once
     Column("disabled_at", DateTime(timezone=True)),
     _created(),
+    Column("oidc_issuer", Text),  # who vouches for the user, and under which name there (ADR 0025)
+    Column("oidc_subject", Text),
+    UniqueConstraint("oidc_issuer", "oidc_subject"),
+    CheckConstraint("(oidc_issuer IS NULL) = (oidc_subject IS NULL)", name="identity_is_whole"),
 )
 
 memberships = Table(

@@ -237,3 +237,14 @@ SWEPT: Final = _declared(
         _FRONT_DOOR,
     )
 )
+SIGN_INS_REFUSED: Final = _declared(
+    Metric(
+        "reinstate_sign_ins_refused_total",
+        Kind.COUNTER,
+        "requests",
+        "Requests of nobody who is signed in, by what was wrong: `malformed`, `algorithm`, `key`, `signature`,"
+        " `claims`, `time`, `unknown` (a good token of nobody of ours) or `service` (a service token of nobody)",
+        ("reason",),
+        _FRONT_DOOR,
+    )
+)

@@ -1,10 +1,18 @@
 """What the settings of all services have in common: read from the environment, checked before anything starts."""
 
 from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Mode(StrEnum):
+    """What a process is for. Production is what nobody has to ask for."""
+
+    PRODUCTION = "production"
+    DEVELOPMENT = "development"
 
 
 def address(*schemes: str) -> AfterValidator:
@@ -27,6 +35,10 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, validate_default=True)
 
+    reinstate_mode: Mode = Field(
+        default=Mode.PRODUCTION,
+        description="production, or development: only there keys may come over http, and `reinstate dev-issuer` runs",
+    )
     amqp_url: Annotated[SecretStr, address("amqp", "amqps")] = Field(
         description="RabbitMQ, with user, password and vhost: amqp://user:password@host:5672/vhost"
     )

@@ -8,13 +8,20 @@ from fastapi.responses import Response
 from sse_starlette import EventSourceResponse
 
 from services.dispatcher.access import BEARER, Member, Room, SignedInRoute, TheMember, TheRoom
+from services.dispatcher.needs import may
 from services.dispatcher.problems import responses
 from services.dispatcher.streams.response import RunEventStream
 from services.dispatcher.views import PATHS
+from shared.domain.capabilities import Capability
 from shared.domain.errors import NotFoundError, SafeCode
 from shared.domain.runs import RunType
 
-router = APIRouter(prefix="/v1/tenants/{tenant}", tags=["runs"], route_class=SignedInRoute, dependencies=[BEARER])
+router = APIRouter(
+    prefix="/v1/tenants/{tenant}",
+    tags=["runs"],
+    route_class=SignedInRoute,
+    dependencies=[BEARER, may(Capability.RUN_VIEW)],
+)
 
 _RESTORE, _BULK = (f"/{PATHS[run_type]}/{{run}}/events" for run_type in (RunType.RESTORE, RunType.BULK))
 _MOST = 2**31 - 1

@@ -6,12 +6,13 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict
 
+from services.dispatcher.needs import OPEN
 from shared.runtime.metrics import REGISTRY
 
 if TYPE_CHECKING:
     from services.dispatcher.machinery import Machinery
 
-router = APIRouter(tags=["platform"])
+router = APIRouter(tags=["platform"], dependencies=[OPEN])
 
 _NEEDED = ("database", "schema", "tasks")  # without the broker, starts are taken and wait in the outbox
 

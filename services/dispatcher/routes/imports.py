@@ -8,15 +8,22 @@ from pydantic import BaseModel, ConfigDict
 from services.dispatcher.access import BEARER, Member, Room, SignedInRoute, TheMember, TheRoom
 from services.dispatcher.handlers import Door, Source, note_refusal
 from services.dispatcher.importing import ArchiveRefused, ImportBackupSet, check_may_import, import_backup_set
+from services.dispatcher.needs import decides
 from services.dispatcher.problems import MAX_ERRORS, FieldError, problem, responses, title_of
 from services.dispatcher.stored_views import BackupSetView
 from services.dispatcher.uploads import discard
 from shared.contracts.commands import Name
 from shared.domain.archives import Problem
+from shared.domain.capabilities import Capability
 from shared.domain.errors import ReinstateError
 from shared.persistence.archive_imports import LeftOut
 
-router = APIRouter(prefix="/v1/tenants/{tenant}", tags=["stored"], route_class=SignedInRoute, dependencies=[BEARER])
+router = APIRouter(
+    prefix="/v1/tenants/{tenant}",
+    tags=["stored"],
+    route_class=SignedInRoute,
+    dependencies=[BEARER, decides(Capability.BACKUP_IMPORT)],
+)
 
 IMPORT_PATH = "/backup-sets/import"
 _MAX_PATH = 200  # characters of a path in an answer

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 
 from services.dispatcher import cursors
 from services.dispatcher.access import BEARER, Caller, SignedInRoute, TheRoom
+from services.dispatcher.needs import SIGNED_IN
 from services.dispatcher.notification_views import (
     MarkedView,
     NotificationCountsView,
@@ -18,7 +19,12 @@ from services.dispatcher.routes.paging import Cursor, Limit
 from shared.domain.errors import NotFoundError, SafeCode
 from shared.domain.notifications import InboxEntry, InboxPosition
 
-router = APIRouter(prefix="/v1/notifications", tags=["notifications"], route_class=SignedInRoute, dependencies=[BEARER])
+router = APIRouter(
+    prefix="/v1/notifications",
+    tags=["notifications"],
+    route_class=SignedInRoute,
+    dependencies=[BEARER, SIGNED_IN],
+)
 
 
 @router.get("", operation_id="listNotifications", responses=responses(400, 422), response_model_exclude_none=True)

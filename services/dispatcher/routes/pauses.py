@@ -3,12 +3,19 @@
 from fastapi import APIRouter
 
 from services.dispatcher.access import BEARER, Member, SignedInRoute, TheMember, TheRoom
+from services.dispatcher.needs import decides
 from services.dispatcher.pausing import PauseRequest, pause, resume
 from services.dispatcher.problems import responses
 from services.dispatcher.requests import PauseBody
 from services.dispatcher.tenant_views import PauseView
+from shared.domain.capabilities import Capability
 
-router = APIRouter(prefix="/v1/tenants/{tenant}", tags=["pauses"], route_class=SignedInRoute, dependencies=[BEARER])
+router = APIRouter(
+    prefix="/v1/tenants/{tenant}",
+    tags=["pauses"],
+    route_class=SignedInRoute,
+    dependencies=[BEARER, decides(Capability.WORK_PAUSE)],
+)
 
 _ANSWERS = responses(400, 403, 404, 409, 422)
 

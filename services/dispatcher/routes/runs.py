@@ -11,11 +11,13 @@ from services.dispatcher import cursors
 from services.dispatcher.access import BEARER, Member, Room, SignedInRoute, TheMember, TheRoom
 from services.dispatcher.archives import content_disposition, open_archive
 from services.dispatcher.evidence import judged
+from services.dispatcher.needs import may
 from services.dispatcher.ports import ReadTransaction
 from services.dispatcher.preview_views import MappedIdView, PreviewView
 from services.dispatcher.problems import responses
 from services.dispatcher.routes.paging import Cursor, Limit, cut
 from services.dispatcher.views import PATHS, Page, RunItemView, RunView
+from shared.domain.capabilities import Capability
 from shared.domain.errors import NotFoundError, SafeCode
 from shared.domain.freshness import Judgement
 from shared.domain.items import ItemState, Outcome
@@ -24,6 +26,7 @@ from shared.front_door import ItemFilter, RunFilter, RunItem
 from shared.ports import RunRecord
 
 router = APIRouter(prefix="/v1/tenants/{tenant}", tags=["runs"], route_class=SignedInRoute, dependencies=[BEARER])
+_VIEW = [may(Capability.RUN_VIEW)]
 
 _RESTORE, _BULK = (f"/{PATHS[run_type]}/{{run}}" for run_type in (RunType.RESTORE, RunType.BULK))
 Statuses = Annotated[list[RunStatus] | None, Query(alias="status", description="only these; may be repeated")]
@@ -33,7 +36,13 @@ OperationName = Annotated[
 ]
 
 
-@router.get("/runs", operation_id="listRuns", responses=responses(400, 404, 422), response_model_exclude_none=True)
+@router.get(
+    "/runs",
+    operation_id="listRuns",
+    responses=responses(400, 404, 422),
+    response_model_exclude_none=True,
+    dependencies=_VIEW,
+)
 async def list_runs(
     member: TheMember,
     room: TheRoom,
@@ -55,13 +64,25 @@ async def list_runs(
 _READ = responses(404)
 
 
-@router.get(_RESTORE, operation_id="getRestoreRun", responses=_READ, response_model_exclude_none=True)
+@router.get(
+    _RESTORE,
+    operation_id="getRestoreRun",
+    responses=_READ,
+    response_model_exclude_none=True,
+    dependencies=_VIEW,
+)
 async def get_restore_run(run: UUID, member: TheMember, room: TheRoom) -> RunView:
     """Read a restore run: counts, why it waits, what went wrong."""
     return await _get(RunType.RESTORE, run, member, room)
 
 
-@router.get(_BULK, operation_id="getBulkOperationRun", responses=_READ, response_model_exclude_none=True)
+@router.get(
+    _BULK,
+    operation_id="getBulkOperationRun",
+    responses=_READ,
+    response_model_exclude_none=True,
+    dependencies=_VIEW,
+)
 async def get_bulk_operation_run(run: UUID, member: TheMember, room: TheRoom) -> RunView:
     """Read a bulk operation run: counts, why it waits, what went wrong."""
     return await _get(RunType.BULK, run, member, room)
@@ -72,7 +93,13 @@ State = Annotated[ItemState | None, Query(description="only items in this state"
 WithOutcome = Annotated[Outcome | None, Query(description="only items with this outcome")]
 
 
-@router.get(f"{_RESTORE}/items", operation_id="listRestoreRunItems", responses=_LIST, response_model_exclude_none=True)
+@router.get(
+    f"{_RESTORE}/items",
+    operation_id="listRestoreRunItems",
+    responses=_LIST,
+    response_model_exclude_none=True,
+    dependencies=_VIEW,
+)
 async def list_restore_run_items(
     run: UUID,
     member: TheMember,
@@ -87,7 +114,11 @@ async def list_restore_run_items(
 
 
 @router.get(
-    f"{_BULK}/items", operation_id="listBulkOperationRunItems", responses=_LIST, response_model_exclude_none=True
+    f"{_BULK}/items",
+    operation_id="listBulkOperationRunItems",
+    responses=_LIST,
+    response_model_exclude_none=True,
+    dependencies=_VIEW,
 )
 async def list_bulk_operation_run_items(
     run: UUID,
@@ -102,7 +133,13 @@ async def list_bulk_operation_run_items(
     return await _items(RunType.BULK, run, ItemFilter(state, outcome), member, room, cursor=cursor, limit=limit)
 
 
-@router.get(f"{_RESTORE}/preview", operation_id="getPreview", responses=_LIST, response_model_exclude_none=True)
+@router.get(
+    f"{_RESTORE}/preview",
+    operation_id="getPreview",
+    responses=_LIST,
+    response_model_exclude_none=True,
+    dependencies=_VIEW,
+)
 async def get_preview(
     run: UUID, member: TheMember, room: TheRoom, cursor: Cursor = None, limit: Limit = 50
 ) -> PreviewView:
@@ -119,7 +156,13 @@ async def get_preview(
     return PreviewView.of(record, actions, page, following, judgement)
 
 
-@router.get(f"{_RESTORE}/id-map", operation_id="listIdMap", responses=_LIST, response_model_exclude_none=True)
+@router.get(
+    f"{_RESTORE}/id-map",
+    operation_id="listIdMap",
+    responses=_LIST,
+    response_model_exclude_none=True,
+    dependencies=_VIEW,
+)
 async def list_id_map(
     run: UUID, member: TheMember, room: TheRoom, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[MappedIdView]:
@@ -136,6 +179,7 @@ async def list_id_map(
     f"{_BULK}/archive",
     operation_id="downloadArchive",
     response_class=StreamingResponse,
+    dependencies=[may(Capability.ARCHIVE_DOWNLOAD)],
     responses={**_READ, 200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}},
 )
 async def download_archive(run: UUID, member: TheMember, room: TheRoom) -> StreamingResponse:

@@ -9,13 +9,16 @@ from fastapi import APIRouter, Header, Response
 
 from services.dispatcher.access import BEARER, Member, Room, SignedInRoute, TheMember, TheRoom
 from services.dispatcher.handlers import Asking, Door, Source, Started, abort_run, note_refusal
+from services.dispatcher.needs import decides
 from services.dispatcher.problems import responses
 from services.dispatcher.requests import BulkOperationRunBody, RestoreRunBody, RetryBody
 from services.dispatcher.retrying import RetryFailed, retry_failed
 from services.dispatcher.undoing import UndoRestore, undo_restore
 from services.dispatcher.views import PATHS, RunView, location
 from shared.contracts.commands import AbortRun, Start
+from shared.domain.capabilities import Capability
 from shared.domain.errors import ConflictError, ReinstateError, SafeCode
+from shared.domain.operations import capabilities_of
 from shared.domain.runs import RunType
 
 router = APIRouter(prefix="/v1/tenants/{tenant}", tags=["runs"], route_class=SignedInRoute, dependencies=[BEARER])
@@ -34,10 +37,17 @@ _STARTED = {
     200: {"model": RunView, "description": "An identical active run was joined, or the request is known"},
 }
 _RESTORE, _BULK = (f"/{PATHS[run_type]}" for run_type in (RunType.RESTORE, RunType.BULK))
+# Which of them a start, an abort or a retry needs, its operation says.
+_MAY_RESTORE, _MAY_BULK = ([decides(*capabilities_of(run_type))] for run_type in (RunType.RESTORE, RunType.BULK))
 
 
 @router.post(
-    _RESTORE, status_code=201, response_model_exclude_none=True, operation_id="startRestoreRun", responses=_STARTED
+    _RESTORE,
+    status_code=201,
+    response_model_exclude_none=True,
+    operation_id="startRestoreRun",
+    responses=_STARTED,
+    dependencies=_MAY_RESTORE,
 )
 async def start_restore_run(
     body: RestoreRunBody, member: TheMember, room: TheRoom, response: Response, key: IdempotencyKey = None
@@ -48,7 +58,12 @@ async def start_restore_run(
 
 
 @router.post(
-    _BULK, status_code=201, response_model_exclude_none=True, operation_id="startBulkOperationRun", responses=_STARTED
+    _BULK,
+    status_code=201,
+    response_model_exclude_none=True,
+    operation_id="startBulkOperationRun",
+    responses=_STARTED,
+    dependencies=_MAY_BULK,
 )
 async def start_bulk_operation_run(
     body: BulkOperationRunBody, member: TheMember, room: TheRoom, response: Response, key: IdempotencyKey = None
@@ -69,6 +84,7 @@ _ABORTED = responses(403, 404, 409)
     status_code=202,
     response_model_exclude_none=True,
     operation_id="abortRestoreRun",
+    dependencies=_MAY_RESTORE,
     responses=_ABORTED,
 )
 async def abort_restore_run(run: UUID, member: TheMember, room: TheRoom) -> RunView:
@@ -81,6 +97,7 @@ async def abort_restore_run(run: UUID, member: TheMember, room: TheRoom) -> RunV
     status_code=202,
     response_model_exclude_none=True,
     operation_id="abortBulkOperationRun",
+    dependencies=_MAY_BULK,
     responses=_ABORTED,
 )
 async def abort_bulk_operation_run(run: UUID, member: TheMember, room: TheRoom) -> RunView:
@@ -99,6 +116,7 @@ _RETRIED = {
     status_code=201,
     response_model_exclude_none=True,
     operation_id="retryFailedOfRestoreRun",
+    dependencies=_MAY_RESTORE,
     responses=_RETRIED,
 )
 async def retry_failed_of_restore_run(
@@ -113,6 +131,7 @@ async def retry_failed_of_restore_run(
     status_code=201,
     response_model_exclude_none=True,
     operation_id="retryFailedOfBulkOperationRun",
+    dependencies=_MAY_BULK,
     responses=_RETRIED,
 )
 async def retry_failed_of_bulk_operation_run(
@@ -127,6 +146,7 @@ async def retry_failed_of_bulk_operation_run(
     status_code=201,
     response_model_exclude_none=True,
     operation_id="undoRestoreRun",
+    dependencies=[decides(Capability.RESTORE_EXECUTE)],
     responses={
         **responses(403, 404, 409, 413, 422),
         200: {

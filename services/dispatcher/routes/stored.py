@@ -7,20 +7,29 @@ from fastapi import APIRouter, Query
 
 from services.dispatcher import cursors
 from services.dispatcher.access import BEARER, SignedInRoute, TheMember, TheRoom
+from services.dispatcher.needs import may
 from services.dispatcher.problems import responses
 from services.dispatcher.routes.paging import Cursor, Limit, cut
 from services.dispatcher.stored_views import BackupItemView, BackupSetView, PolicyView
 from services.dispatcher.tenant_views import TenantView
 from services.dispatcher.views import Page
 from shared.contracts.commands import PolicyTypeKey
+from shared.domain.capabilities import Capability
 from shared.domain.errors import NotFoundError, SafeCode
 
 router = APIRouter(prefix="/v1/tenants/{tenant}", tags=["stored"], route_class=SignedInRoute, dependencies=[BEARER])
 
 _LIST = responses(400, 404, 422)
+_VIEW = [may(Capability.BACKUP_VIEW)]
 
 
-@router.get("", operation_id="getTenant", responses=responses(404), response_model_exclude_none=True)
+@router.get(
+    "",
+    operation_id="getTenant",
+    responses=responses(404),
+    response_model_exclude_none=True,
+    dependencies=[may(Capability.TENANT_VIEW)],
+)
 async def get_tenant(member: TheMember, room: TheRoom) -> TenantView:
     """Read the tenant's name and state, what is paused, and what the caller is there."""
     async with room.uow.begin(member.tenant_id) as tx:
@@ -30,7 +39,13 @@ async def get_tenant(member: TheMember, room: TheRoom) -> TenantView:
     return TenantView.of(found, member.role, pauses)
 
 
-@router.get("/backup-sets", operation_id="listBackupSets", responses=_LIST, response_model_exclude_none=True)
+@router.get(
+    "/backup-sets",
+    operation_id="listBackupSets",
+    responses=_LIST,
+    response_model_exclude_none=True,
+    dependencies=_VIEW,
+)
 async def list_backup_sets(
     member: TheMember, room: TheRoom, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[BackupSetView]:
@@ -47,6 +62,7 @@ async def list_backup_sets(
     operation_id="getBackupSet",
     responses=responses(404),
     response_model_exclude_none=True,
+    dependencies=_VIEW,
 )
 async def get_backup_set(backup_set: UUID, member: TheMember, room: TheRoom) -> BackupSetView:
     """Read a backup set."""
@@ -62,6 +78,7 @@ async def get_backup_set(backup_set: UUID, member: TheMember, room: TheRoom) -> 
     operation_id="listBackupItems",
     responses=_LIST,
     response_model_exclude_none=True,
+    dependencies=_VIEW,
 )
 async def list_backup_items(
     backup_set: UUID, member: TheMember, room: TheRoom, cursor: Cursor = None, limit: Limit = 50
@@ -77,7 +94,13 @@ async def list_backup_items(
     return Page(items=[BackupItemView.of(item) for item in page], next=following)
 
 
-@router.get("/policies", operation_id="listPolicies", responses=_LIST, response_model_exclude_none=True)
+@router.get(
+    "/policies",
+    operation_id="listPolicies",
+    responses=_LIST,
+    response_model_exclude_none=True,
+    dependencies=_VIEW,
+)
 async def list_policies(
     member: TheMember,
     room: TheRoom,

@@ -61,8 +61,12 @@ def upgrade() -> None:
         sa.Column(
             "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
+        sa.Column("oidc_issuer", sa.Text(), nullable=True),
+        sa.Column("oidc_subject", sa.Text(), nullable=True),
+        sa.CheckConstraint("(oidc_issuer IS NULL) = (oidc_subject IS NULL)", name=op.f("ck_users_identity_is_whole")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
         sa.UniqueConstraint("email", name=op.f("uq_users_email")),
+        sa.UniqueConstraint("oidc_issuer", "oidc_subject", name=op.f("uq_users_oidc_issuer_oidc_subject")),
         sa.UniqueConstraint("token_sha256", name=op.f("uq_users_token_sha256")),
     )
     op.create_table(
