@@ -314,8 +314,8 @@ class SweepUnitOfWork(Protocol):
 class Maintenance(Protocol):
     """Finds runs of all tenants that need the sweeper."""
 
-    async def find(self) -> Mapping[Need, Sequence[DueRun]]:
-        """Return a bounded batch of each kind."""
+    async def find(self, *, at_random: bool = False) -> Mapping[Need, Sequence[DueRun]]:
+        """Return a bounded batch of each kind, the longest forgotten first unless `at_random`."""
         ...
 
     async def forget_inbox(self) -> int:

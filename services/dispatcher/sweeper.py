@@ -49,6 +49,7 @@ class Sweeper:
         self._bounds = bounds
         self._metrics = metrics
         self._jitter = jitter
+        self._had_trouble = False
 
     async def run(self, stop: asyncio.Event, *, every: timedelta) -> None:
         """Sweep about `every` so often until `stop`; an outage is waited out."""
@@ -66,10 +67,13 @@ class Sweeper:
     async def sweep(self) -> int:
         """Look after a bounded batch of runs; return how many were woken or ended.
 
-        Trouble with one tenant's runs does not keep others from being looked after; it is raised at the end.
+        Trouble with one tenant's runs does not keep others from being looked after; it is raised at the end. After any
+        the next batch is taken at random: the longest forgotten could be the same as before, for ever.
         """
         done, trouble = 0, None
-        for need, due in (await self._maintenance.find()).items():
+        found = await self._maintenance.find(at_random=self._had_trouble)
+        self._had_trouble = True  # until this sweep has come to its end
+        for need, due in found.items():
             for (tenant_id, run_type), run_ids in _by_tenant(due).items():
                 try:
                     count = await self._look_after(tenant_id, run_type, run_ids, need)
@@ -78,6 +82,7 @@ class Sweeper:
                 else:
                     done += count
                     self._metrics.swept.labels(need.value).inc(count)
+        self._had_trouble = trouble is not None
         await self._maintenance.forget_inbox()
         if trouble is not None:
             raise trouble

@@ -89,7 +89,11 @@ def plan(
     if goal.captured is not None and goal.assignments is None and not _already_assigned(goal.captured, found.seen):
         warnings.append(SafeCode.RESTORE_MAPPING_UNSAFE.value)
     decision = _decision(material, goal, found, options, captured)
-    if code := obstacle(goal, decision) or _nothing_to_assign(material, goal, found, options):
+    if code := (
+        obstacle(goal, decision)
+        or _fixed(material, goal, found.seen, decision)
+        or _nothing_to_assign(material, goal, found, options)
+    ):
         return blocked(code, warnings)
     if Step.WRITE in decision.steps and found.seen and has_masked_secret(found.seen.policy.payload):
         warnings.append(SafeCode.RESTORE_NOT_UNDOABLE.value)
@@ -202,6 +206,15 @@ def obstacle(goal: Desired, decision: Decision) -> SafeCode | None:
     if has_masked_secret(goal.payload):
         return SafeCode.RESTORE_SECRET_UNAVAILABLE
     return None
+
+
+def _fixed(material: Material, goal: Desired, seen: Seen | None, decision: Decision) -> SafeCode | None:
+    """Return why the object that lives cannot become the one that was backed up, whatever is sent."""
+    if seen is None or decision.action is not PlanAction.UPDATE or Step.WRITE not in decision.steps:
+        return None
+    fixed = policy_type(material.backup.policy_type).create_only
+    differs = any(seen.normal_form.get(key) != goal.normal_form.get(key) for key in fixed)
+    return SafeCode.RESTORE_FIXED_AT_CREATION if differs else None
 
 
 def _nothing_to_assign(material: Material, goal: Desired, found: Found, options: RestoreOptions) -> SafeCode | None:

@@ -231,6 +231,10 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
         "The policy names an app that is not for certain in the tenant",
         "Add the app there, of the same name and type, or rename its namesakes; then preview again.",
     ),
+    SafeCode.RESTORE_FIXED_AT_CREATION: ErrorText(
+        "The live object differs in what can only be chosen when it is created",
+        "Rename or delete the live object, then preview again: it is created anew. Or restore it as a copy.",
+    ),
     SafeCode.AUTHZ_TENANT_MISSING: ErrorText(
         "The run's tenant is not there any more", "Nothing: without its tenant there is nothing to work on."
     ),

@@ -99,6 +99,7 @@ class SafeCode(StrEnum):
     ARCHIVE_HOLDS_NOTHING = "archive.holds_nothing"
     FOLDER_NOT_EMPTY = "folder.not_empty"
     RESTORE_APP_UNCERTAIN = "restore.app_uncertain"
+    RESTORE_FIXED_AT_CREATION = "restore.fixed_at_creation"
     AUTHZ_TENANT_MISSING = "authz.tenant_missing"
 
     @property

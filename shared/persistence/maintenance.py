@@ -122,11 +122,11 @@ class SqlMaintenance:
         self._engine = engine
         self._bounds = bounds
 
-    async def find(self) -> Mapping[Need, Sequence[DueRun]]:
-        """Return a bounded batch of each kind, the longest forgotten first."""
+    async def find(self, *, at_random: bool = False) -> Mapping[Need, Sequence[DueRun]]:
+        """Return a bounded batch of each kind, the longest forgotten first unless `at_random`."""
         with translated():
             async with self._engine.connect() as connection:
-                return {need: await self._find(connection, need) for need in Need}
+                return {need: await self._find(connection, need, at_random=at_random) for need in Need}
 
     async def forget_inbox(self) -> int:
         """Delete a bounded batch of inbox rows that no repetition can ask for any more; return how many."""
@@ -156,7 +156,7 @@ class SqlMaintenance:
                 revision: str | None = await connection.scalar(text("SELECT version_num FROM alembic_version"))
                 return revision
 
-    async def _find(self, connection: AsyncConnection, need: Need) -> Sequence[DueRun]:
+    async def _find(self, connection: AsyncConnection, need: Need, *, at_random: bool) -> Sequence[DueRun]:
         found: list[DueRun] = []
         for table in RUN_TABLES.values():
             runs = table.runs.c
@@ -167,7 +167,7 @@ class SqlMaintenance:
                 )
                 statement = select(each).order_by(func.random())
             else:
-                statement = statement.order_by(runs.woken_at)
+                statement = statement.order_by(func.random() if at_random else runs.woken_at)
             rows = await connection.execute(statement.limit(self._bounds.batch))
             found += [DueRun(row.tenant_id, table.run_type, row.id) for row in rows]
         return found

@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.sweeper import Sweeper
@@ -143,3 +146,25 @@ async def test_more_runs_than_a_batch_are_woken_over_several_sweeps_and_none_is_
 
     assert [await sweeper.sweep() for _ in range(3)] == [10, 2, 0]
     assert {run_id for _, run_id in await sent(world)} == ids
+
+
+async def test_runs_that_cannot_be_looked_after_do_not_hide_the_others(world: World) -> None:
+    """A batch takes one run: always the longest forgotten one, whose tenant has a defect, were it not for chance."""
+    one_at_a_time = replace(BOUNDS, batch=1)
+    uow = SqlUnitOfWork(world.engine, service="dispatcher")
+    sweeper = Sweeper(SqlMaintenance(world.engine, one_at_a_time), uow, one_at_a_time, Metrics())
+    broken = await a_run(world, "woken_at = now() - interval '9 minutes'")
+    healthy = await a_run(world, OLD)
+    await world.change(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'a defect'; END $$"
+    )
+    await world.change(
+        f"CREATE TRIGGER refuse BEFORE UPDATE ON bulk_operation_runs FOR EACH ROW WHEN (OLD.id = '{broken}')"
+        " EXECUTE FUNCTION refuse()"
+    )
+
+    for _ in range(64):
+        with suppress(DBAPIError):
+            await sweeper.sweep()
+
+    assert await sent(world) == [("bulk.background", str(healthy))]

@@ -25,20 +25,20 @@ def a_policy(**values: object) -> Json:
     return {"@odata.type": "#microsoft.graph.windows10GeneralConfiguration", "displayName": "Disk", **values}
 
 
-def material() -> Material:
+def material(kind: str = KIND) -> Material:
     now = datetime.now(UTC)
-    backup = BackupItem(UUID(int=1), UUID(int=2), None, KIND, "p", "Disk", "k", "s", "f", Quality.FULL, (), now)
+    backup = BackupItem(UUID(int=1), UUID(int=2), None, kind, "p", "Disk", "k", "s", "f", Quality.FULL, (), now)
     return Material(backup, None)
 
 
-def wanted(payload: Json, *references: Json) -> Desired:
-    form = normalised(KIND, payload)
+def wanted(payload: Json, *references: Json, kind: str = KIND) -> Desired:
+    form = normalised(kind, payload)
     return Desired(payload, form, fingerprint(form), 0, [], [], references)
 
 
-def found(payload: Json, remote_id: str = "abc") -> Found:
-    form = normalised(KIND, payload)
-    policy = RemotePolicy(PolicyRef(KIND, remote_id, "Disk", "k"), payload)
+def found(payload: Json, remote_id: str = "abc", kind: str = KIND) -> Found:
+    form = normalised(kind, payload)
+    policy = RemotePolicy(PolicyRef(kind, remote_id, "Disk", "k"), payload)
     return Found(Seen(policy, form, fingerprint(form), [], NO_ASSIGNMENTS), 1)
 
 
@@ -61,3 +61,27 @@ def test_a_scope_tag_of_the_tenant_is_not_called_by_the_name_of_the_backups() ->
     told = {line["kind"]: line["before"] or line["after"] for line in entry.changes}
     assert "Berlin" in told["added"]
     assert "Berlin" not in told["removed"]
+
+
+@pytest.mark.parametrize(
+    ("live", "action", "code"),
+    [
+        ({"defaultLocale": "de-de"}, PlanAction.BLOCKED, SafeCode.RESTORE_FIXED_AT_CREATION),
+        ({"defaultLocale": "en-us", "brandingOptions": "none"}, PlanAction.UPDATE, None),
+        ({"defaultLocale": "en-us"}, PlanAction.UNCHANGED, None),
+    ],
+)
+def test_what_can_only_be_chosen_at_creation_is_not_said_to_change(
+    live: Json, action: PlanAction, code: SafeCode | None
+) -> None:
+    """An update would leave it as it is, and the read-back would differ from what the preview had shown."""
+    kind = "notificationMessageTemplate"
+    base = {"displayName": "Disk", "brandingOptions": "includeCompanyLogo"}
+
+    entry = plan(
+        material(kind),
+        wanted({**base, "defaultLocale": "en-us"}, kind=kind),
+        found({**base, **live}, kind=kind),
+    )
+
+    assert (entry.action, entry.code) == (action, code)
