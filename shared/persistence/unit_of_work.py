@@ -1,4 +1,4 @@
-"""Transactions: one tenant each, short, never open across slow work."""
+"""Transactions: of one tenant each, or of starts that share one (ADR 23); short, never open across slow work."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
