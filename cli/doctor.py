@@ -15,6 +15,7 @@ from cli.console import CliFailure
 PYTHON = (3, 11)
 PATIENCE = 5.0  # seconds for one server
 OLDEST_RABBITMQ, OLDEST_POSTGRESQL = (3, 10), (15,)
+LIMITS_TRANSACTIONS = (17,)  # the PostgreSQL that ends a transaction whose client froze, whatever it was doing
 
 
 class Health(StrEnum):
@@ -137,9 +138,17 @@ async def _postgresql() -> Finding:
         return Finding(
             "postgresql", Health.WRONG, f"{_place(url)}: {type(error).__name__}", "start it, or check DATABASE_URL"
         )
+    return about_postgresql(version, _place(url))
+
+
+def about_postgresql(version: str, place: str) -> Finding:
+    """Judge a server by the version that it names."""
     if _numbers(version) < OLDEST_POSTGRESQL:
         return Finding("postgresql", Health.WRONG, version, "upgrade to 15 or newer")
-    return Finding("postgresql", Health.OK, f"{version.split(maxsplit=1)[0]} at {_place(url)}")
+    found = f"{version.split(maxsplit=1)[0]} at {place}"
+    if _numbers(version) < LIMITS_TRANSACTIONS:
+        return Finding("postgresql", Health.NOTE, found, "17 or newer also frees what a frozen worker had locked")
+    return Finding("postgresql", Health.OK, found)
 
 
 async def _schema() -> Finding:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from cli.doctor import Health, about_postgresql
 from cli.main import app
 from cli.reference import reference
 from tests.support.fake_api import RUN, TENANT, FakeApi, a_problem, a_run
@@ -359,3 +360,17 @@ def test_deletions_are_named_before_the_tenant_s_name_is_asked_for(api: FakeApi)
     result = reinstate("restore", "execute", str(RUN), typed="Other\n")
 
     assert "2 objects that a restore created will be deleted" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("version", "health"),
+    [
+        ("14.9 (Debian)", Health.WRONG),
+        ("15.4", Health.NOTE),
+        ("16.10", Health.NOTE),
+        ("17.0", Health.OK),
+        ("18.6", Health.OK),
+    ],
+)
+def test_doctor_says_what_an_older_postgresql_does_not_do(version: str, health: Health) -> None:
+    assert about_postgresql(version, "here").health is health
