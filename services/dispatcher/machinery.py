@@ -152,6 +152,7 @@ async def _moving(machinery: Machinery, settings: DispatcherSettings) -> AsyncIt
         await machinery.intake.stop()  # before the relay: what it still finishes goes through that
         machinery.relay.stop()
         await asyncio.gather(*machinery.tasks, return_exceptions=True)
+        await machinery.intake.stop()  # it may have come up after all
         await machinery.room.starts.aclose()
 
 
@@ -169,7 +170,7 @@ async def _relay_and_consume(machinery: Machinery, stop: asyncio.Event, starting
     if not await _until_it_works(machinery.publisher.start, stop):
         return
     relay = machinery.background.spawn(machinery.relay.run(), name="relay")
-    log.info("intake.started", consuming=await _until_it_works(start_intake, stop))
+    log.info("intake.started", consuming=await _until_it_works(start_intake, stop) and not stop.is_set())
     await relay
 
 
