@@ -22,6 +22,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         servers.close_session()
 
 
+@pytest.fixture(autouse=True)
+def no_crash_ends_the_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A service that runs inside of a test would end the test's process with itself: it fails that test instead."""
+    if request.node.get_closest_marker("crashes"):  # and catches the signal by itself
+        yield
+        return
+    crashes: list[bool] = []
+    monkeypatch.setattr("shared.runtime.tasks.terminate_process", lambda: crashes.append(True))
+    yield
+    assert not crashes, "a background task crashed"
+
+
 @pytest.fixture(scope="session")
 def stack() -> Stack:
     """RabbitMQ and PostgreSQL, shared by all tests: use `database_url` and `amqp_url` to be alone."""

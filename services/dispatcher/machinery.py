@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
-from aio_pika.exceptions import AMQPError
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 
 from services.dispatcher.access import Room
 from services.dispatcher.authentication import BearerAuthenticator
@@ -23,6 +23,7 @@ from services.dispatcher.sweeper import Sweeper
 from services.dispatcher.uploads import Uploads
 from shared.contracts.names import ServiceName
 from shared.domain.errors import TransientError
+from shared.messaging.connection import is_cancelled
 from shared.messaging.dead_letters import DeadLetters
 from shared.messaging.intake import Intake
 from shared.messaging.publisher import ConfirmedPublisher
@@ -44,6 +45,7 @@ log = structlog.get_logger(__name__)
 
 GRACE = 20.0  # seconds that a stop waits for commands in work
 RETRY_AFTER = (0.5, 5.0)  # seconds between two attempts to reach the broker
+START_PATIENCE = 5.0  # seconds for a start of the intake that is under way when the dispatcher stops
 
 
 @dataclass
@@ -133,12 +135,12 @@ async def running(
 
 @asynccontextmanager
 async def _moving(machinery: Machinery, settings: DispatcherSettings) -> AsyncIterator[None]:
-    stop = asyncio.Event()
+    stop, starting = asyncio.Event(), asyncio.Lock()
     spawn = machinery.background.spawn
     sweeps = timedelta(seconds=settings.dispatcher_sweep_interval)
     looks = timedelta(seconds=settings.dispatcher_dead_letter_interval)
     machinery.tasks = (
-        spawn(_relay_and_consume(machinery, stop), name="broker"),
+        spawn(_relay_and_consume(machinery, stop, starting), name="broker"),
         spawn(machinery.sweeper.run(stop, every=sweeps), name="sweeper"),
         spawn(machinery.collector.run(stop, every=looks), name="collector"),
     )
@@ -150,23 +152,33 @@ async def _moving(machinery: Machinery, settings: DispatcherSettings) -> AsyncIt
     finally:
         watchdog.cancel()
         streams.cancel()
-        await machinery.intake.stop()  # first: what it still finishes goes through the relay
         stop.set()
+        # Not in the middle of its start, which would end with whatever error; a silent broker is not waited for.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(START_PATIENCE), starting:
+                pass
+        await machinery.intake.stop()  # before the relay: what it still finishes goes through that
         machinery.relay.stop()
         await asyncio.gather(*machinery.tasks, return_exceptions=True)
-        await machinery.intake.stop()  # it may have come up meanwhile
+        await machinery.intake.stop()  # it may have come up after all
         await machinery.room.starts.aclose()
 
 
-async def _relay_and_consume(machinery: Machinery, stop: asyncio.Event) -> None:
+async def _relay_and_consume(machinery: Machinery, stop: asyncio.Event, starting: asyncio.Lock) -> None:
     """Connect once the broker answers; from then on the clients reconnect by themselves.
 
     Never cancelled while it connects: a connection that is half made would be left behind.
     """
+
+    async def start_intake() -> None:
+        async with starting:
+            if not stop.is_set():
+                await machinery.intake.start()
+
     if not await _until_it_works(machinery.publisher.start, stop):
         return
     relay = machinery.background.spawn(machinery.relay.run(), name="relay")
-    log.info("intake.started", consuming=await _until_it_works(machinery.intake.start, stop))
+    log.info("intake.started", consuming=await _until_it_works(start_intake, stop) and not stop.is_set())
     await relay
 
 
@@ -174,7 +186,9 @@ async def _until_it_works(connect: Callable[[], Awaitable[None]], stop: asyncio.
     while not stop.is_set():
         try:
             await connect()
-        except (TransientError, AMQPError, OSError) as error:
+        except (TransientError, AMQPError, ChannelInvalidStateError, OSError, asyncio.CancelledError) as error:
+            if is_cancelled():
+                raise
             log.warning("broker.waiting", kind=type(error).__name__)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), random.uniform(*RETRY_AFTER))  # noqa: S311  spreading attempts

@@ -24,8 +24,8 @@ def terminate_process() -> None:
 class BackgroundTasks:
     """Tasks that live as long as the process. After its server has drained, `main` returns `exit_code`."""
 
-    def __init__(self, on_crash: Callable[[], None] = terminate_process) -> None:
-        """Take what to do, once, when a task ends with an error."""
+    def __init__(self, on_crash: Callable[[], None] | None = None) -> None:
+        """Take what to do, once, when a task ends with an error; else `terminate_process`."""
         self.exit_code = 0
         self._on_crash = on_crash
         self._tasks: set[asyncio.Task[None]] = set()
@@ -55,7 +55,7 @@ class BackgroundTasks:
         log.critical("task.crashed", task=task.get_name(), exc_info=error)
         first, self.exit_code = self.exit_code == 0, 1
         if first:
-            self._on_crash()
+            (self._on_crash or terminate_process)()
 
 
 def _error_of(task: asyncio.Task[None]) -> BaseException | None:

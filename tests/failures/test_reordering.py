@@ -17,16 +17,16 @@ from services.notifier.app import create_app as notifier
 from services.notifier.settings import NotifierSettings
 from shared.contracts.commands import AbortRun, StartBulkOperationRun
 from shared.contracts.events import EventKind, RunCounts, RunEvent
-from shared.contracts.names import Exchange, MessageType, Queue, ServiceName, event_key
+from shared.contracts.names import Queue, ServiceName
 from shared.domain.runs import RunStatus, RunType
 from shared.messaging.application import started
 from shared.messaging.publisher import ConfirmedPublisher
 from shared.messaging.topology_admin import apply
 from shared.persistence.database import create_engine
-from shared.ports import OutboxRow
 from shared.runtime.ids import new_id
 from tests.support.builders import World
 from tests.support.chaos import until
+from tests.support.office import publish_event
 from tests.support.rabbit import Rabbit
 
 pytestmark = [pytest.mark.failures, pytest.mark.timeout(180)]
@@ -92,24 +92,6 @@ def a_life(tenant: UUID, person: UUID, end: RunStatus) -> list[RunEvent]:
     ]
 
 
-async def publish(publisher: ConfirmedPublisher, event: RunEvent) -> None:
-    row = OutboxRow(
-        id=new_id(),
-        tenant_id=event.tenant_id,
-        exchange=Exchange.EVENTS,
-        routing_key=event_key(event.run_type, event.status),
-        type=MessageType.RUN_EVENT,
-        body=event.model_dump_json().encode(),
-        headers={},
-        correlation_id=str(event.run_id),
-        causation_id=None,
-        attempts=1,
-        created_at=NOON,
-        claim_token=new_id(),
-    )
-    await publisher.publish(row)
-
-
 async def stored(world: World, lives: Sequence[Sequence[RunEvent]]) -> list[list[dict[str, Any]]]:
     """What is stored of each run, without what cannot be the same in two tenants."""
     rows = await world.rows(
@@ -143,8 +125,8 @@ async def test_t18_events_in_any_order_leave_what_events_in_order_leave(
     ):
         for life in in_order:
             for event in life:
-                await publish(publisher, event)
-        await asyncio.gather(*(publish(publisher, event) for event in mixed))
+                await publish_event(publisher, event)
+        await asyncio.gather(*(publish_event(publisher, event) for event in mixed))
 
         async def all_is_told() -> bool:
             news = [rows for lives in (in_order, shuffled) for rows in await stored(world, lives)]

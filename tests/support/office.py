@@ -39,6 +39,25 @@ def a_life(tenant: UUID, person: UUID) -> list[RunEvent]:
     ]
 
 
+async def publish_event(publisher: ConfirmedPublisher, event: RunEvent) -> None:
+    """Publish an event as a relay does."""
+    row = OutboxRow(
+        id=new_id(),
+        tenant_id=event.tenant_id,
+        exchange=Exchange.EVENTS,
+        routing_key=event_key(event.run_type, event.status),
+        type=MessageType.RUN_EVENT,
+        body=event.model_dump_json().encode(),
+        headers={},
+        correlation_id=str(event.run_id),
+        causation_id=None,
+        attempts=1,
+        created_at=event.occurred_at,
+        claim_token=new_id(),
+    )
+    await publisher.publish(row)
+
+
 @dataclass
 class Office:
     """One tenant with one person, a broker with our topology, and settings that lead there."""
@@ -51,21 +70,7 @@ class Office:
     person: UUID
 
     async def publish(self, event: RunEvent) -> None:
-        row = OutboxRow(
-            id=new_id(),
-            tenant_id=event.tenant_id,
-            exchange=Exchange.EVENTS,
-            routing_key=event_key(event.run_type, event.status),
-            type=MessageType.RUN_EVENT,
-            body=event.model_dump_json().encode(),
-            headers={},
-            correlation_id=str(event.run_id),
-            causation_id=None,
-            attempts=1,
-            created_at=datetime.now(UTC),
-            claim_token=new_id(),
-        )
-        await self.publisher.publish(row)
+        await publish_event(self.publisher, event)
 
     def life(self) -> list[RunEvent]:
         return a_life(self.tenant, self.person)

@@ -41,6 +41,7 @@ async def test_starts_are_taken_while_the_broker_is_away_and_wait_in_the_outbox(
     assert (await world.totals())["outbox"] == 2
 
 
+@pytest.mark.crashes
 async def test_a_dispatcher_whose_sweeper_died_ends_for_a_fresh_one(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

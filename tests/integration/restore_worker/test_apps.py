@@ -2,11 +2,8 @@
 
 import io
 import zipfile
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import UUID
-
-import pytest
 
 from services.bulk_worker.archive import exported
 from shared.connectors.factory import AllConnectors
@@ -20,32 +17,17 @@ from shared.persistence.archive_imports import ArchiveImport
 from shared.persistence.imports import import_backup_set
 from shared.ports import RunRecord
 from simulator.journal import GRAPH
-from simulator.process import RunningSimulator, running
+from simulator.process import RunningSimulator
 from tests.support.bulk_lab import BulkLab
-from tests.support.engine_lab import Lab, lab
+from tests.support.engine_lab import Lab
 from tests.support.one_type import apps_of
-from tests.support.random_previews import SECRET, tenant_over_graph
+from tests.support.random_previews import tenant_over_graph
 from tests.support.restore_lab import ALL_DEVICES, RestoreLab
 
 KIND, APPS = "mobileAppConfiguration", "deviceAppManagement/mobileApps"
 CONFIGURATIONS = "deviceAppManagement/mobileAppConfigurations"
 UNCERTAIN = "restore.app_uncertain"
 SCANNER = {"@odata.type": "#microsoft.graph.iosVppApp", "displayName": "Scanner"}
-
-
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
-    with running(tmp_path_factory.mktemp("simulator"), ["--tenants", "1"]) as started:
-        yield started
-
-
-@pytest.fixture
-async def opened(
-    shared_database: str, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Lab]:
-    monkeypatch.setenv(SECRET, simulator.client_secret)
-    async with lab(shared_database) as one:
-        yield one
 
 
 def put(simulator: RunningSimulator, directory: str, collection: str, *objects: dict[str, Any]) -> list[str]:

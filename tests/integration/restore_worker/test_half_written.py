@@ -1,40 +1,20 @@
 """Objects of more than one call, over the simulated Graph: a rest that did not come is told, and not redone blindly."""
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 from shared.connectors.port import Json
 from shared.ports import RunRecord
-from simulator.process import RunningSimulator, running
+from simulator.process import RunningSimulator
 from tests.integration.restore_worker.test_over_graph import a_world
 from tests.integration.restore_worker.test_retry import retried
-from tests.support.engine_lab import Lab, lab
+from tests.support.engine_lab import Lab
 from tests.support.one_type import captured, fill, wipe
 from tests.support.restore_lab import RestoreLab
 
 KEY = "notificationMessageTemplate"
 PATH = "deviceManagement/notificationMessageTemplates"
-
-
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
-    with running(tmp_path_factory.mktemp("simulator"), ["--tenants", "0"]) as started:
-        yield started
-
-
-@pytest.fixture(autouse=True)
-def _secret(simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("MEADOW_SIMULATOR_SECRET", simulator.client_secret)
-    yield
-    simulator.admin("DELETE", "/faults")
-
-
-@pytest.fixture
-async def opened(shared_database: str) -> AsyncIterator[Lab]:
-    async with lab(shared_database) as one:
-        yield one
 
 
 async def a_backup(opened: Lab, simulator: RunningSimulator) -> tuple[RestoreLab, str, str, Any]:

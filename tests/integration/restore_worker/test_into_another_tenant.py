@@ -1,19 +1,16 @@
 """A backup restored into another tenant, whose groups and foundations have other ids: over the simulated Graph."""
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import UUID, uuid4
-
-import pytest
 
 from shared.connectors.factory import AllConnectors
 from shared.domain.runs import RunStatus
 from shared.persistence.imports import import_backup_set
 from shared.ports import RunRecord
-from simulator.process import RunningSimulator, running
+from simulator.process import RunningSimulator
 from tests.support.bulk_lab import BulkLab
-from tests.support.engine_lab import Lab, lab
-from tests.support.random_previews import SECRET, tenant_over_graph
+from tests.support.engine_lab import Lab
+from tests.support.random_previews import tenant_over_graph
 from tests.support.restore_lab import ALL_DEVICES, RestoreLab, a_filter, a_policy, to_group
 
 CONFIGURATIONS = "deviceManagement/deviceConfigurations"
@@ -21,21 +18,6 @@ UNSAFE = "restore.mapping_unsafe"
 PILOTS, STAFF, KIOSKS = (str(UUID(int=number)) for number in (11, 12, 13))  # in the tenant of origin
 NAMES = {PILOTS: "Pilot devices", STAFF: "All staff", KIOSKS: "O'Hara's kiosks"}
 LAPTOPS, BERLIN = str(UUID(int=21)), "7"  # a filter and a scope tag
-
-
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
-    with running(tmp_path_factory.mktemp("simulator"), ["--tenants", "1"]) as started:
-        yield started
-
-
-@pytest.fixture
-async def opened(
-    shared_database: str, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Lab]:
-    monkeypatch.setenv(SECRET, simulator.client_secret)
-    async with lab(shared_database) as one:
-        yield one
 
 
 def put(simulator: RunningSimulator, directory: str, collection: str, *objects: dict[str, Any]) -> None:

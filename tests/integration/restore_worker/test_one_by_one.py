@@ -1,6 +1,5 @@
 """Assignments that are sent one by one, over the simulated Graph: whatever stops them, nobody is reached by mistake."""
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -8,10 +7,10 @@ import pytest
 from shared.connectors.normalise import normalised_assignments
 from shared.connectors.port import Json
 from shared.ports import RunRecord
-from simulator.process import RunningSimulator, running
+from simulator.process import RunningSimulator
 from tests.integration.restore_worker.test_over_graph import a_world
 from tests.integration.restore_worker.test_retry import retried
-from tests.support.engine_lab import Lab, lab
+from tests.support.engine_lab import Lab
 from tests.support.one_type import captured, fill
 from tests.support.restore_lab import RestoreLab, to_group
 
@@ -23,25 +22,6 @@ OTHERS = to_group("77777777-0000-4000-8000-000000000004")
 NOT_STAFF = to_group("77777777-0000-4000-8000-000000000003", excluded=True)
 WANTED = [EVERYBODY, NOT_STAFF]
 DURING = [PILOTS, KIOSKS]  # what an administrator made of it
-
-
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
-    with running(tmp_path_factory.mktemp("simulator"), ["--tenants", "0"]) as started:
-        yield started
-
-
-@pytest.fixture(autouse=True)
-def _secret(simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("MEADOW_SIMULATOR_SECRET", simulator.client_secret)
-    yield
-    simulator.admin("DELETE", "/faults")
-
-
-@pytest.fixture
-async def opened(shared_database: str) -> AsyncIterator[Lab]:
-    async with lab(shared_database) as one:
-        yield one
 
 
 def reassign(simulator: RunningSimulator, directory: str, remote_id: str, wanted: list[Json]) -> None:

@@ -3,7 +3,7 @@
 The thousand random plans of `tests/failures/test_previews.py` in short, and proof that the judge would notice.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from uuid import UUID
 
 import grimp
@@ -14,7 +14,7 @@ from shared.connectors.factory import AllConnectors
 from shared.connectors.graph.calls import ReadCalls, WriteCalls
 from shared.connectors.port import TenantConnection, TenantReader, TenantWriter
 from simulator.process import RunningSimulator, running
-from tests.support.engine_lab import Lab, lab
+from tests.support.engine_lab import Lab
 from tests.support.random_previews import (
     SECRET,
     not_reads,
@@ -33,15 +33,6 @@ POLICIES = "deviceManagement/configurationPolicies"
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
     with running(tmp_path_factory.mktemp("simulator"), ["--tenants", "1", "--sample"]) as started:
         yield started
-
-
-@pytest.fixture
-async def opened(
-    shared_database: str, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Lab]:
-    monkeypatch.setenv(SECRET, simulator.client_secret)
-    async with lab(shared_database) as one:
-        yield one
 
 
 @pytest.mark.timeout(400)  # of a machine with better things to do

@@ -186,6 +186,7 @@ async def test_a_task_that_dies_of_a_cancellation_that_nobody_asked_for_has_cras
     assert tasks.exit_code == 1
 
 
+@pytest.mark.crashes
 async def test_by_default_the_process_is_asked_to_end() -> None:
     asked = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
