@@ -1,12 +1,13 @@
 """Publishing that knows: a call returns only when the broker has the message on a queue, and raises otherwise."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
+from uuid import uuid4
 
 import aio_pika
 import aiormq
@@ -24,6 +25,7 @@ from shared.messaging.connection import (
     user_of,
 )
 from shared.messaging.properties import Properties
+from shared.messaging.window import Confirmation, Outgoing, encoded, write
 from shared.ports import OutboxRow
 
 if TYPE_CHECKING:
@@ -163,21 +165,18 @@ class ConfirmedPublisher:
 
         Raises `MessageTooLarge`, `Unroutable`, or `PublishFailed` for everything that time may heal.
         """
-        if len(row.body) > MAX_BODY_BYTES:
-            raise MessageTooLarge(len(row.body))
-        await self.send(
-            Delivery(
-                exchange=row.exchange,
-                routing_key=row.routing_key,
-                body=row.body,
-                headers=self._cloud_event(row),
-                message_id=str(row.id),
-                type=row.type,
-                correlation_id=row.correlation_id,
-                timestamp=row.created_at,
-                app_id=f"reinstate.{self._service}",
-            )
-        )
+        [trouble] = await self.publish_all([row])
+        if trouble is not None:
+            raise trouble
+
+    async def publish_all(self, rows: Sequence[OutboxRow]) -> list[Exception | None]:
+        """Publish outbox rows in one write and wait for their confirmations.
+
+        Returns for each row what `publish` would raise, or None: the trouble of one is not another's.
+        """
+        fitting = [row for row in rows if len(row.body) <= MAX_BODY_BYTES]
+        troubles = iter(await self._send([self._delivery(row) for row in fitting]))
+        return [next(troubles) if len(row.body) <= MAX_BODY_BYTES else MessageTooLarge(len(row.body)) for row in rows]
 
     async def publish_command(
         self, command: Command, *, message_id: str, correlation_id: str | None = None, source: str = "/reinstate/cli"
@@ -200,53 +199,70 @@ class ConfirmedPublisher:
         )
 
     async def send(self, delivery: Delivery) -> None:
-        """Publish as given and wait for the confirmation. Raises `Unroutable` or `PublishFailed`."""
+        """Publish as given and wait for the confirmation.
+
+        Raises `Unroutable` or `PublishFailed`, and `TypeError` or `ValueError` for what AMQP cannot carry.
+        """
+        [trouble] = await self._send([delivery])
+        if trouble is not None:
+            raise trouble
+
+    async def _send(self, deliveries: Sequence[Delivery]) -> list[Exception | None]:
+        """Publish at the same time; return for each what `send` would raise, or None."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
+        try:
+            async with asyncio.timeout_at(deadline):
+                channel = await self._open_channel()
+                messages = [self._outgoing(channel, delivery) for delivery in deliveries]
+                confirmations = await write(channel, [one for one in messages if isinstance(one, Outgoing)])
+        except (AMQPError, ChannelInvalidStateError, OSError, PublishFailed) as error:  # a timeout is an OSError
+            failed = PublishFailed("timeout" if isinstance(error, TimeoutError) else "connection")
+            return [failed] * len(deliveries)
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            return [PublishFailed("connection")] * len(deliveries)
+        if confirmations:
+            await asyncio.wait(confirmations, timeout=deadline - loop.time())
+        told = iter(confirmations)
+        return [_trouble(next(told)) if isinstance(one, Outgoing) else one for one in messages]
+
+    def _outgoing(self, channel: aiormq.Channel, delivery: Delivery) -> Outgoing | Exception:
         properties = Properties(
             content_type=delivery.content_type,
             headers=dict(delivery.headers),
             delivery_mode=PERSISTENT,
             correlation_id=delivery.correlation_id,
-            message_id=delivery.message_id,
+            message_id=delivery.message_id or uuid4().hex,
             timestamp=delivery.timestamp,
             message_type=delivery.type,
             user_id=self.user,
             app_id=delivery.app_id,
         )
         try:
-            channel = await self._open_channel()
-            answer = await channel.basic_publish(
-                delivery.body,
-                exchange=delivery.exchange,
-                routing_key=delivery.routing_key,
-                properties=properties,
-                mandatory=True,
-                timeout=self._timeout,
-                # The confirmation says more than that the socket took the bytes.
-                wait=False,  # type: ignore[call-arg]  # missing in the client's abstract class
-            )
-        except PublishError as error:
-            raise Unroutable from error
-        except DeliveryError as error:
-            raise PublishFailed("refused") from error
-        except TimeoutError as error:
-            raise PublishFailed("timeout") from error
-        except (AMQPError, ChannelInvalidStateError, OSError) as error:
-            raise PublishFailed("connection") from error
-        except asyncio.CancelledError as error:
-            if is_cancelled():
-                raise
-            raise PublishFailed("connection") from error
-        if not isinstance(answer, aiormq.spec.Basic.Ack):
-            raise PublishFailed("refused")
+            return encoded(channel, delivery.exchange, delivery.routing_key, properties, delivery.body)
+        except (TypeError, ValueError) as error:
+            return error
 
-    async def _open_channel(self) -> "aiormq.abc.AbstractChannel":
-        """Return the client's channel of this moment; a connection that is away is waited for, but not for ever."""
+    async def _open_channel(self) -> aiormq.Channel:
+        """Return the client's channel of this moment, or wait for the connection to come back."""
         if self._channel is None:
             raise PublishFailed("connection")
-        if self.is_connected:
-            return await self._channel.get_underlay_channel()
-        async with asyncio.timeout(self._timeout):
-            return await self._channel.get_underlay_channel()
+        return cast("aiormq.Channel", await self._channel.get_underlay_channel())
+
+    def _delivery(self, row: OutboxRow) -> Delivery:
+        return Delivery(
+            exchange=row.exchange,
+            routing_key=row.routing_key,
+            body=row.body,
+            headers=self._cloud_event(row),
+            message_id=str(row.id),
+            type=row.type,
+            correlation_id=row.correlation_id,
+            timestamp=row.created_at,
+            app_id=f"reinstate.{self._service}",
+        )
 
     def _cloud_event(self, row: OutboxRow) -> dict[str, HeaderValue]:
         headers: dict[str, HeaderValue] = dict(row.headers)  # `traceparent` and `sequence` travel on as they are
@@ -255,6 +271,23 @@ class ConfirmedPublisher:
         if row.causation_id is not None:
             headers["causationid"] = row.causation_id
         return headers
+
+
+def _trouble(confirmation: Confirmation) -> Exception | None:
+    """Say what became of a message, a moment after its confirmation was waited for."""
+    if not confirmation.done():
+        confirmation.cancel()
+        return PublishFailed("timeout")
+    if confirmation.cancelled():
+        return PublishFailed("connection")
+    match confirmation.exception():
+        case None:
+            return None if isinstance(confirmation.result(), aiormq.spec.Basic.Ack) else PublishFailed("refused")
+        case PublishError():
+            return Unroutable()
+        case DeliveryError():
+            return PublishFailed("refused")
+    return PublishFailed("connection")
 
 
 def _cloud_headers(message_id: str, kind: str, source: str, time: datetime) -> dict[str, HeaderValue]:

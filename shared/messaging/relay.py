@@ -44,8 +44,8 @@ class Publisher(Protocol):
         """Connect or wait for the connection; raise `PublishFailed` when that takes too long."""
         ...
 
-    async def publish(self, row: OutboxRow) -> None:
-        """Publish and wait for the confirmation; raise `Unroutable`, `PublishFailed` or `PermanentError`."""
+    async def publish_all(self, rows: Sequence[OutboxRow]) -> list[Exception | None]:
+        """Publish and wait; return `Unroutable`, `PublishFailed`, `PermanentError` or None for each."""
         ...
 
 
@@ -148,7 +148,7 @@ class OutboxRelay:
     async def _publish(self, rows: Sequence[OutboxRow]) -> bool:
         """Publish rows at the same time and settle each; True when the broker confirmed or refused at least one."""
         reached("before_publish")
-        results = await asyncio.gather(*(self._publisher.publish(row) for row in rows), return_exceptions=True)
+        results = await self._publisher.publish_all(rows)
         confirmed = [row for row, result in zip(rows, results, strict=True) if result is None]
         if confirmed:
             reached("after_publish")

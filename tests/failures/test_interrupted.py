@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -37,8 +37,9 @@ class Broker:
     async def start(self) -> None:
         raise AssertionError("it is connected")
 
-    async def publish(self, row: OutboxRow) -> None:
-        self.taken.append(row.id)
+    async def publish_all(self, rows: Sequence[OutboxRow]) -> list[Exception | None]:
+        self.taken += [row.id for row in rows]
+        return [None] * len(rows)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The relay's decisions, with a publisher that does as it is told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -35,8 +35,8 @@ class ObedientPublisher:
             raise PublishFailed("connection")
         self.is_connected = True
 
-    async def publish(self, row: OutboxRow) -> None:
-        self.in_flight += 1
+    async def publish_all(self, rows: Sequence[OutboxRow]) -> list[Exception | None]:
+        self.in_flight += len(rows)
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             if self.gate is not None:
@@ -44,10 +44,10 @@ class ObedientPublisher:
             else:
                 await asyncio.sleep(0)
         finally:
-            self.in_flight -= 1
-        if error := self.fails(row):
-            raise error
-        self.sent.append(row)
+            self.in_flight -= len(rows)
+        troubles = [self.fails(row) for row in rows]
+        self.sent += [row for row, trouble in zip(rows, troubles, strict=True) if trouble is None]
+        return troubles
 
 
 @asynccontextmanager
