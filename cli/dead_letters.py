@@ -20,9 +20,10 @@ from cli.settings import amqp_url, database_url
 from shared.contracts.names import ServiceName
 from shared.domain.dead_messages import OUTBOX, Resolution
 from shared.domain.errors import ConflictError, PermanentError, ReinstateError, SafeCode
-from shared.messaging.dead_letters import STORES, DeadLetters, Held, park, replay
+from shared.messaging.dead_letters import DeadLetters, Held, park, replay
 from shared.messaging.letters import Letter, Origin
 from shared.messaging.publisher import ConfirmedPublisher, Unroutable
+from shared.messaging.topology import STORES
 from shared.persistence.database import create_engine
 from shared.persistence.dead_messages import SqlDeadMessageIndex
 from shared.persistence.refusals import RefusedRow, SqlRefusalList

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 import aio_pika
 from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelInvalidStateError, ChannelNotFoundEntity
 
-from shared.contracts.names import UNROUTED_QUEUE, Exchange, ServiceName
+from shared.contracts.names import Exchange
 from shared.domain.errors import PermanentError, SafeCode, TransientError
 from shared.messaging.connection import CONNECT_TIMEOUT, client_name, is_cancelled, named_url, user_of
 from shared.messaging.letters import Letter, letter_of
@@ -24,7 +24,6 @@ from shared.messaging.publisher import ConfirmedPublisher
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQueue
 
-STORES = (*(s.dead for s in ServiceName), *(s.parked for s in ServiceName), UNROUTED_QUEUE)
 SCAN_LIMIT = 2_000  # messages of one queue that one look holds, unless told otherwise
 MOST_HELD = 65_535  # what the protocol can say as a prefetch
 ARRIVAL_SECONDS = 5.0  # without a message that should come

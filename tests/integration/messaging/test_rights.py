@@ -14,10 +14,11 @@ from shared.contracts.names import MessageType, Queue, ServiceName
 from shared.contracts.work import WakeUp
 from shared.domain.errors import PermanentError, SafeCode
 from shared.domain.runs import Lane, RunType
-from shared.messaging.dead_letters import STORES, DeadLetters, park, replay
+from shared.messaging.dead_letters import DeadLetters, park, replay
 from shared.messaging.envelope import Envelope
 from shared.messaging.intake import Intake
 from shared.messaging.publisher import ConfirmedPublisher
+from shared.messaging.topology import STORES
 from tests.support.rabbit import Rabbit, eventually
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "empty-the-dead-letters.md"
