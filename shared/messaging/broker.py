@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from faststream import AckPolicy
 from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitQueue
+from faststream.security import BaseSecurity
 
 from shared.contracts.names import Exchange, Queue, ServiceName
-from shared.messaging.connection import CONNECT_TIMEOUT, RECONNECT_INTERVAL, client_name, named_url
+from shared.messaging.connection import CONNECT_TIMEOUT, RECONNECT_INTERVAL, BrokerAddress, client_name
 
 if TYPE_CHECKING:
+    from aio_pika import RobustConnection
     from aio_pika.abc import AbstractIncomingMessage
     from faststream.message import StreamMessage
     from faststream.rabbit.schemas.queue import ClassicQueueArgs
@@ -19,15 +21,34 @@ MAX_PREFETCH = 1000
 LIVE_FEED_LENGTH = 10_000  # events that a slow console may lag behind before the oldest are dropped
 
 
-def consumer_broker(amqp_url: str, service: ServiceName, *, graceful_timeout: float = GRACEFUL_TIMEOUT) -> RabbitBroker:
+class _ConsumerBroker(RabbitBroker):
+    """FastStream's broker, which has no option for the connection's class: that one reads the password anew."""
+
+    def __init__(self, address: BrokerAddress, name: str, **options: Any) -> None:  # noqa: ANN401  FastStream's own
+        self._address, self._name = address, name
+        super().__init__(
+            address.single(name)["url"],
+            timeout=CONNECT_TIMEOUT,
+            reconnect_interval=RECONNECT_INTERVAL,
+            security=BaseSecurity(address.tls) if address.tls else None,
+            **options,
+        )
+
+    async def _connect(self) -> "RobustConnection":
+        self._connection_kwargs = {**self._connection_kwargs, **self._address.options(self._name)}
+        return await super()._connect()
+
+
+def consumer_broker(
+    address: str | BrokerAddress, service: ServiceName, *, graceful_timeout: float = GRACEFUL_TIMEOUT
+) -> RabbitBroker:
     """Build the connection that a service consumes on. It never publishes: `ConfirmedPublisher` has its own.
 
     Handlers get the raw message, and a failed one is rejected into its dead queue. `graceful_timeout` is in seconds.
     """
-    return RabbitBroker(
-        named_url(amqp_url, f"{client_name(service)}/consume"),
-        timeout=CONNECT_TIMEOUT,
-        reconnect_interval=RECONNECT_INTERVAL,
+    return _ConsumerBroker(
+        BrokerAddress.of(address),
+        f"{client_name(service)}/consume",
         graceful_timeout=graceful_timeout,
         ack_policy=AckPolicy.REJECT_ON_ERROR,
         app_id=service,

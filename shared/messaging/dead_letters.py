@@ -17,7 +17,7 @@ from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelInvalidSta
 
 from shared.contracts.names import Exchange
 from shared.domain.errors import PermanentError, SafeCode, TransientError
-from shared.messaging.connection import CONNECT_TIMEOUT, client_name, is_cancelled, named_url, user_of
+from shared.messaging.connection import CONNECT_TIMEOUT, BrokerAddress, client_name, is_cancelled
 from shared.messaging.letters import Letter, letter_of
 from shared.messaging.publisher import ConfirmedPublisher
 
@@ -76,15 +76,16 @@ class DeadLetters:
     when a queue is missing or the user may not read it.
     """
 
-    def __init__(self, amqp_url: str, client: str) -> None:
+    def __init__(self, address: str | BrokerAddress, client: str) -> None:
         """Take the broker's address with credentials. Where a message came from is believed of its user only."""
-        self.user = user_of(amqp_url)
-        self._url = named_url(amqp_url, f"{client_name(client)}/dead-letters")
+        self._address = BrokerAddress.of(address)
+        self.user = self._address.user
+        self._name = f"{client_name(client)}/dead-letters"
         self._connection: AbstractConnection | None = None
 
     async def __aenter__(self) -> Self:
         with _translated("the broker"):
-            self._connection = await aio_pika.connect(self._url, timeout=CONNECT_TIMEOUT)
+            self._connection = await aio_pika.connect(**self._address.single(self._name), timeout=CONNECT_TIMEOUT)
         return self
 
     async def __aexit__(

@@ -27,7 +27,7 @@ from shared.messaging.broker import (
     live_feed_queue,
     subscriber_options,
 )
-from shared.messaging.connection import CONNECT_TIMEOUT, client_name, is_cancelled, named_url
+from shared.messaging.connection import CONNECT_TIMEOUT, BrokerAddress, client_name, is_cancelled
 from shared.messaging.envelope import ATTEMPT, FAILED_AT, FIELD, REASON, Envelope, attempt_of, onward, read
 from shared.messaging.publisher import ConfirmedPublisher, Delivery, PublishFailed
 from shared.messaging.receipts import ReceiptBooks
@@ -54,7 +54,7 @@ class Intake:
 
     def __init__(
         self,
-        amqp_url: str,
+        address: str | BrokerAddress,
         service: ServiceName,
         publisher: ConfirmedPublisher,
         *,
@@ -62,13 +62,14 @@ class Intake:
         tiers: tuple[RetryTier, ...] = RETRY_TIERS,
     ) -> None:
         """Take the broker's address with credentials; connects in `start`. `graceful_timeout` is in seconds."""
-        self.broker = consumer_broker(amqp_url, service, graceful_timeout=graceful_timeout)
+        self._address = BrokerAddress.of(address)
+        self.broker = consumer_broker(self._address, service, graceful_timeout=graceful_timeout)
         self._service = service
         self._publisher = publisher
         self._tiers = tiers
         self._receipts = ReceiptBooks()
         self._done = MESSAGES.labels(service.value, "done", "none")
-        self._probe_url = named_url(amqp_url, f"{client_name(service)}/probe")
+        self._probe = f"{client_name(service)}/probe"
 
     def subscriber(self, queue: Queue, *models: type[M], prefetch: int) -> Callable[[Handler[M]], Handler[M]]:
         """Subscribe the decorated `async def handler(message, envelope)`; one per queue.
@@ -127,7 +128,7 @@ class Intake:
     async def is_broker_there(self) -> bool:
         """Tell whether a fresh connection can be made: then the old one has no excuse."""
         try:
-            connection = await aio_pika.connect(self._probe_url, timeout=CONNECT_TIMEOUT)
+            connection = await aio_pika.connect(**self._address.single(self._probe), timeout=CONNECT_TIMEOUT)
         except (AMQPError, OSError, TimeoutError):
             return False
         await connection.close()

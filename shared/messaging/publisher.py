@@ -18,10 +18,9 @@ from shared.domain.errors import PermanentError, SafeCode, TransientError
 from shared.messaging.connection import (
     CONNECT_TIMEOUT,
     RECONNECT_INTERVAL,
+    BrokerAddress,
     client_name,
     is_cancelled,
-    named_url,
-    user_of,
 )
 from shared.messaging.properties import Properties
 from shared.ports import OutboxRow
@@ -95,11 +94,14 @@ class ConfirmedPublisher:
     the same message id: the broker's returns are told apart by it.
     """
 
-    def __init__(self, amqp_url: str, service: ServiceName | str, *, timeout: float = PUBLISH_TIMEOUT) -> None:
+    def __init__(
+        self, address: str | BrokerAddress, service: ServiceName | str, *, timeout: float = PUBLISH_TIMEOUT
+    ) -> None:
         """Take the broker's address with credentials. `timeout` is in seconds, for one publish."""
-        self.user = user_of(amqp_url)
+        self._address = BrokerAddress.of(address)
+        self.user = self._address.user
         self._service = service
-        self._url = named_url(amqp_url, f"{client_name(service)}/publish")
+        self._name = f"{client_name(service)}/publish"
         self._timeout = timeout
         self._connection: AbstractRobustConnection | None = None
         self._channel: AbstractRobustChannel | None = None
@@ -112,7 +114,7 @@ class ConfirmedPublisher:
                     await self._connection.ready()
                 return
             self._connection = await aio_pika.connect_robust(
-                self._url, timeout=CONNECT_TIMEOUT, reconnect_interval=RECONNECT_INTERVAL
+                **self._address.options(self._name), timeout=CONNECT_TIMEOUT, reconnect_interval=RECONNECT_INTERVAL
             )
             self._channel = self._connection.channel(publisher_confirms=True, on_return_raises=True)
             await self._channel
