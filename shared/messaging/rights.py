@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from types import MappingProxyType
 
 from shared.contracts.names import CommandKey, Exchange, Queue, ServiceName, event_key, work_key
@@ -169,7 +170,8 @@ def upstream_of(user: str | None) -> str | None:
     return name if prefix == UPSTREAM_PREFIX and name else None
 
 
-def relatives(own_user: str, roles: Collection[Role] = tuple(Role)) -> frozenset[str]:
+@cache
+def relatives(own_user: str, roles: tuple[Role, ...] = tuple(Role)) -> frozenset[str]:
     """Return the users of the same installation that have one of these roles, and `own_user` in any case.
 
     Where everything signs in as one user, that is the only one.
