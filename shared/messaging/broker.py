@@ -4,21 +4,19 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from faststream import AckPolicy
-from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitQueue
+from faststream.rabbit import Channel, QueueType, RabbitBroker, RabbitQueue
 from faststream.security import BaseSecurity
 
-from shared.contracts.names import Exchange, Queue, ServiceName
+from shared.contracts.names import Queue, ServiceName
 from shared.messaging.connection import CONNECT_TIMEOUT, RECONNECT_INTERVAL, BrokerAddress, client_name
 
 if TYPE_CHECKING:
     from aio_pika import RobustConnection
     from aio_pika.abc import AbstractIncomingMessage
     from faststream.message import StreamMessage
-    from faststream.rabbit.schemas.queue import ClassicQueueArgs
 
 GRACEFUL_TIMEOUT = 75.0  # seconds a stop waits for handlers: more than a slice takes, less than a pod's grace period
 MAX_PREFETCH = 1000
-LIVE_FEED_LENGTH = 10_000  # events that a slow console may lag behind before the oldest are dropped
 
 
 class _ConsumerBroker(RabbitBroker):
@@ -66,25 +64,6 @@ async def _undecoded(message: "StreamMessage[AbstractIncomingMessage]") -> "Abst
 def existing_queue(queue: Queue) -> RabbitQueue:
     """Refer to a queue that deployment made. Its type is named because FastStream would say classic."""
     return RabbitQueue(queue.value, queue_type=QueueType.QUORUM, durable=True, declare=False)
-
-
-def live_feed_queue(name: str) -> RabbitQueue:
-    """Describe a replica's own queue of all events, gone with its connection. `name` is unique to the process."""
-    arguments: ClassicQueueArgs = {"x-max-length": LIVE_FEED_LENGTH, "x-overflow": "drop-head"}
-    return RabbitQueue(
-        f"dispatcher.live.{name}",
-        queue_type=QueueType.CLASSIC,
-        durable=False,
-        exclusive=True,
-        auto_delete=True,
-        routing_key="#",
-        arguments=arguments,
-    )
-
-
-def existing_exchange(exchange: Exchange) -> RabbitExchange:
-    """Refer to a topic exchange that deployment made."""
-    return RabbitExchange(exchange.value, type=ExchangeType.TOPIC, declare=False)
 
 
 def subscriber_options(prefetch: int) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def _translated(place: str) -> Iterator[None]:
     try:
         yield
     except ChannelAccessRefused as error:
-        reason = f"the user of AMQP_URL may not read {place}; sign in as the service's own user"
+        reason = f"the user of AMQP_URL may not read {place}; sign in as the broker user operator"
         raise PermanentError(SafeCode.TOPOLOGY_REFUSED, reason=reason) from error
     except ChannelNotFoundEntity as error:
         reason = f"the queue {place} is missing: reinstate topology apply"

@@ -16,15 +16,12 @@ from faststream import AckPolicy
 from faststream.exceptions import NackMessage, RejectMessage
 
 from shared.contracts.base import Contract
-from shared.contracts.events import RunEvent
 from shared.contracts.names import Exchange, Queue, ServiceName
 from shared.domain.errors import LeaseLost, PoisonMessage, ReinstateError, SafeCode, TransientError
 from shared.messaging.broker import (
     GRACEFUL_TIMEOUT,
     consumer_broker,
-    existing_exchange,
     existing_queue,
-    live_feed_queue,
     subscriber_options,
 )
 from shared.messaging.connection import CONNECT_TIMEOUT, BrokerAddress, client_name, is_cancelled
@@ -84,26 +81,6 @@ class Intake:
 
             options = subscriber_options(prefetch)
             self.broker.subscriber(existing_queue(queue), ack_policy=AckPolicy.MANUAL, **options)(consume)
-            return handler
-
-        return subscribe
-
-    def live_feed(self, name: str, *, prefetch: int) -> Callable[[Handler[RunEvent]], Handler[RunEvent]]:
-        """Subscribe the decorated handler to all events from now on, best effort: for screens, not for state."""
-
-        def subscribe(handler: Handler[RunEvent]) -> Handler[RunEvent]:
-            async def consume(message: "AbstractIncomingMessage") -> None:
-                try:
-                    event, envelope = read(message, queue.name, (RunEvent,), self._publisher.user)
-                except PoisonMessage as poison:
-                    log.warning("live_feed.skipped", message_id=message.message_id, code=poison.code)
-                    return
-                await handler(event, envelope)  # type: ignore[arg-type]  # `read` returns one of the given models
-
-            queue = live_feed_queue(name)
-            options = subscriber_options(prefetch)
-            events = existing_exchange(Exchange.EVENTS)
-            self.broker.subscriber(queue, events, ack_policy=AckPolicy.ACK, **options)(consume)
             return handler
 
         return subscribe

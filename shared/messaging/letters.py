@@ -113,7 +113,7 @@ class Letter:
         if not self.message_id:
             return "it has no id, so nobody could tell it from its repetition"
         if self.origin.exchange not in _REPLAYABLE:
-            return "where it came from is not certain; sign in as the service's own user"
+            return "where it came from is not certain; sign in as the broker user operator"
         return None
 
     def again(self) -> Delivery:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import aio_pika
 import aiormq
-from aiormq.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError, PublishError
+from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelInvalidStateError, DeliveryError, PublishError
 
 from shared.contracts.catalogue import COMMAND_KEYS, Command, encode, type_of
 from shared.contracts.names import MAX_BODY_BYTES, Exchange, ServiceName
@@ -228,7 +228,7 @@ class ConfirmedPublisher:
             )
         except PublishError as error:
             raise Unroutable from error
-        except DeliveryError as error:
+        except (DeliveryError, ChannelAccessRefused) as error:
             raise PublishFailed("refused") from error
         except TimeoutError as error:
             raise PublishFailed("timeout") from error
