@@ -1,5 +1,6 @@
 """`reinstate broker`: the users of the broker, one for each service."""
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,7 +39,7 @@ def users(
 ) -> None:
     """Make or correct every user with its rights and limits, and delete guest. New addresses are printed once.
 
-    Passwords are generated, or taken from REINSTATE_BROKER_PASSWORD_SERVICE (in capitals). A second time changes
+    Passwords are generated, or taken from REINSTATE_BROKER_PASSWORDS, a JSON object by service. A second time changes
     nothing.
     """
     with reporting(as_json) as output:
@@ -56,7 +57,7 @@ async def _users(output: Output, prefix: str, rotate: list[str], write_to: Path 
         named = {user_name(role, prefix): role for role in Role}
     except ValueError as error:
         raise usage(str(error)) from None
-    given = {role: word for role in Role if (word := os.environ.get(f"REINSTATE_BROKER_PASSWORD_{role.value.upper()}"))}
+    given = _given_passwords()
     url = amqp_url()
     provisioned = await provision_users(management_url(), vhost(), prefix=prefix, passwords=given, rotate=roles)
     rows, lines = [], []
@@ -102,6 +103,17 @@ async def _disconnect(output: Output, services: list[str], prefix: str) -> None:
         for user in users:
             await close_connections(client, user)
     output.result({"disconnected": users}, lambda console: console.print("\n".join(users)))
+
+
+def _given_passwords() -> dict["Role", str]:
+    from shared.messaging.rights import Role
+
+    try:
+        given = json.loads(os.environ.get("REINSTATE_BROKER_PASSWORDS") or "{}")
+        return {Role(name): str(password) for name, password in given.items()}
+    except (ValueError, AttributeError):
+        wanted = f"a JSON object of passwords by service: {', '.join(Role)}"
+        raise usage("REINSTATE_BROKER_PASSWORDS is wrong", next_step=wanted, code="cli.setting_invalid") from None
 
 
 def _roles(names: list[str]) -> list["Role"]:

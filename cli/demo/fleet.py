@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import aio_pika
 import httpx
 
-from cli.broker_logins import address_for
+from cli.broker_logins import address_for, write_address
 from cli.console import CliFailure, ExitCode
 from cli.stack.ports import choose_ports
 from shared.contracts.names import Queue
@@ -97,6 +97,11 @@ class Fleet:
     started: int = 0
     logins: Mapping[str, BrokerLogin] = field(default_factory=dict)  # by service; others sign in as AMQP_URL says
 
+    @property
+    def secrets(self) -> Path:
+        """The folder of each service's address of the broker; a service reads its own again when it reconnects."""
+        return self.folder / "secrets"
+
     def launch(self, name: str, *arguments: str) -> Service:
         """Start `reinstate serve NAME`; its log goes to a file of its own in the fleet's folder."""
         log = self._next_log(name)
@@ -174,7 +179,8 @@ class Fleet:
     def _environment_of(self, name: str) -> dict[str, str]:
         environment = {**os.environ, **self.environment}
         if (login := self.logins.get(name)) is not None:
-            environment["AMQP_URL"] = address_for(login, environment["AMQP_URL"])
+            file = write_address(self.secrets, name, address_for(login, environment.pop("AMQP_URL")))
+            environment["AMQP_URL_FILE"] = str(file)
             environment.pop("RABBITMQ_MANAGEMENT_URL", None)  # an administrator's
         return environment
 
