@@ -20,6 +20,7 @@ from shared.runtime.settings import ServiceSettings
 HEARTBEAT = 10  # seconds; the default of 60 leaves the messages of a cut-off worker idle for three minutes
 RECONNECT_INTERVAL = 1.0  # seconds between two attempts
 CONNECT_TIMEOUT = 10.0  # seconds
+_FILES = ("AMQP_CA_FILE", "AMQP_CERTIFICATE_FILE", "AMQP_PRIVATE_KEY_FILE")
 
 tolerate()
 
@@ -38,10 +39,10 @@ class BrokerAddress:
 
     @classmethod
     def of(cls, address: "str | BrokerAddress") -> "BrokerAddress":
-        """Take an address as text, whose `amqps` trusts the system's authorities."""
+        """Take an address as text, as commands do: `amqps` is spoken as the environment says."""
         if isinstance(address, BrokerAddress):
             return address
-        return cls(address, tls=tls_context() if address.startswith("amqps://") else None)
+        return cls(address, tls=environment_tls() if address.startswith("amqps://") else None)
 
     @property
     def user(self) -> str:
@@ -92,11 +93,7 @@ def broker_address(settings: ServiceSettings) -> BrokerAddress:
     first = settings.current_amqp_url()
     tls = None
     if first.startswith("amqps://"):
-        try:
-            tls = tls_context(settings.amqp_ca_file, settings.amqp_certificate_file, settings.amqp_private_key_file)
-        except OSError as error:  # an `ssl.SSLError` is one
-            names = "AMQP_CA_FILE, AMQP_CERTIFICATE_FILE or AMQP_PRIVATE_KEY_FILE"
-            raise CertificateUnusable(f"{names} cannot be used ({type(error).__name__})") from None
+        tls = tls_context(settings.amqp_ca_file, settings.amqp_certificate_file, settings.amqp_private_key_file)
     return BrokerAddress(first, settings.current_amqp_url if settings.amqp_url_file else None, tls)
 
 
@@ -105,13 +102,23 @@ def tls_context(
 ) -> ssl.SSLContext:
     """Return how `amqps` is spoken: TLS 1.2 or newer, the broker's name and certificate always checked.
 
-    Trusts `ca_file` alone, or the system's authorities; shows `certificate_file` to a broker that asks for one.
+    Trusts `ca_file` alone, or the system's authorities; shows `certificate_file` to a broker that asks for one. Raises
+    `CertificateUnusable`.
     """
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if certificate_file is not None:
-        context.load_cert_chain(certificate_file, private_key_file)
+    try:
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if certificate_file is not None:
+            context.load_cert_chain(certificate_file, private_key_file)
+    except OSError as error:  # an `ssl.SSLError` is one
+        raise CertificateUnusable(f"{', '.join(_FILES)} cannot be used ({type(error).__name__})") from None
     return context
+
+
+def environment_tls() -> ssl.SSLContext:
+    """Return the same by the variables that services have as settings; for commands, and for the management API."""
+    ca_file, certificate_file, private_key_file = (os.environ.get(name, "").strip() for name in _FILES)
+    return tls_context(*(Path(name) if name else None for name in (ca_file, certificate_file, private_key_file)))
 
 
 def client_name(service: ServiceName | str) -> str:

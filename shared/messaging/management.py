@@ -7,6 +7,7 @@ from urllib.parse import quote
 import httpx
 
 from shared.domain.errors import ReinstateError, SafeCode
+from shared.messaging.connection import CertificateUnusable, environment_tls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,8 +30,13 @@ class TopologyError(ReinstateError):
 async def management_client(management_url: str) -> "AsyncIterator[httpx.AsyncClient]":
     """Open the API at `http://user:password@host:15672`; raise `TopologyError` when it does not answer in the block."""
     try:
-        async with httpx.AsyncClient(base_url=management_url, timeout=TIMEOUT, trust_env=False) as client:
+        verify = environment_tls() if management_url.startswith("https://") else True
+        async with httpx.AsyncClient(
+            base_url=management_url, timeout=TIMEOUT, trust_env=False, verify=verify
+        ) as client:
             yield client
+    except CertificateUnusable as error:
+        raise TopologyError(SafeCode.TOPOLOGY_UNREACHABLE, reason=str(error)) from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = (
             f"the management API does not answer ({type(error).__name__}); policies cannot be set over AMQP, so it is"

@@ -55,7 +55,8 @@ class ServiceSettings(BaseSettings):
         description="holds DATABASE_URL instead; its password is read again for each connection, so it can be rotated",
     )
     amqp_ca_file: FilePath | None = Field(
-        default=None, description="of amqps: the authorities to trust, as PEM; else the system's"
+        default=None,
+        description="of amqps, and of https to the management API: the authorities to trust, as PEM; else the system's",
     )
     amqp_certificate_file: FilePath | None = Field(
         default=None, description="of amqps: our own certificate with its chain, as PEM, for a broker that asks for one"

@@ -26,6 +26,7 @@ class TlsBroker:
     tls_port: int
     amqp_url: str
     management_url: str
+    secure_management_url: str
 
     def url(self, host: str | None = None) -> str:
         """The address over TLS."""
@@ -48,6 +49,11 @@ class _TlsRabbitMQ(RabbitMQ):
                 f"ssl_options.keyfile = {self.certificates / 'server.key'}",
                 "ssl_options.verify = verify_peer",
                 f"ssl_options.fail_if_no_peer_cert = {wanted}",
+                "management.ssl.ip = 127.0.0.1",
+                f"management.ssl.port = {ports['https']}",
+                f"management.ssl.cacertfile = {self.certificates / 'ca.pem'}",
+                f"management.ssl.certfile = {self.certificates / 'server.pem'}",
+                f"management.ssl.keyfile = {self.certificates / 'server.key'}",
                 "",
             ]
         )
@@ -63,10 +69,15 @@ def tls_broker(authority: Authority, *, is_mutual: bool) -> Iterator[TlsBroker]:
     _copy(authority.folder, certificates, user)
     try:
         broker = _TlsRabbitMQ(root, user, ensure_rabbitmq(), PASSWORD.replace(" ", "-"), certificates, is_mutual)
-        ports = choose_ports([*PORTS, "tls"], {})
+        ports = choose_ports([*PORTS, "tls", "https"], {})
         broker.start(ports)
+        login = broker.management_url(0).partition("://")[2].rpartition("@")[0]
         yield TlsBroker(
-            "localhost", ports["tls"], broker.amqp_url(ports["amqp"]), broker.management_url(ports["management"])
+            "localhost",
+            ports["tls"],
+            broker.amqp_url(ports["amqp"]),
+            broker.management_url(ports["management"]),
+            f"https://{login}@localhost:{ports['https']}",
         )
     except StackError as error:
         pytest.skip(f"no broker of one's own is to be had: {error}")

@@ -150,6 +150,30 @@ def test_old_versions_of_tls_are_not_spoken(ours: Authority) -> None:
     assert context.verify_mode is ssl.CERT_REQUIRED
 
 
+async def test_commands_speak_as_the_environment_says(
+    mutual: TlsBroker, ours: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = ours.certify("operator")
+    for name, file in (("CA", ours.ca_file), ("CERTIFICATE", certificate), ("PRIVATE_KEY", key)):
+        monkeypatch.setenv(f"AMQP_{name}_FILE", str(file))
+
+    async with DeadLetters(mutual.url(), "cli") as dead:
+        assert await dead.depth("restore.dead") == 0
+
+
+async def test_the_management_api_is_asked_over_tls(
+    broker: TlsBroker, ours: Authority, another: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AMQP_CA_FILE", str(ours.ca_file))
+    async with management_client(broker.secure_management_url) as client:
+        assert await call(client, "GET", "overview", doing="looking")
+
+    monkeypatch.setenv("AMQP_CA_FILE", str(another.ca_file))
+    with pytest.raises(TopologyError):
+        async with management_client(broker.secure_management_url) as client:
+            await call(client, "GET", "overview", doing="looking")
+
+
 def test_a_file_of_no_use_is_named(tmp_path: Path) -> None:
     empty = tmp_path / "ca.pem"
     empty.write_text("nothing")
