@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from shared.contracts.names import CommandKey, Exchange, Queue, ServiceName, event_key, work_key
 from shared.domain.runs import Lane, RunStatus, RunType
-from shared.messaging.topology import STORES
+from shared.messaging.topology import EXCHANGES, STORES
 
 NOTHING = "^$"
 PREFIX = "reinstate"
@@ -23,7 +23,7 @@ ANY_KEY: frozenset[str] = frozenset()  # of an exchange that does not route by k
 _SERVICE_LIMITS = (256, 2048)  # connections and channels of all replicas together
 _UPSTREAM_LIMITS = (16, 64)
 _PERSON_LIMITS = (16, 64)
-_TOPICS = frozenset({Exchange.COMMANDS, Exchange.WORK, Exchange.EVENTS, Exchange.DEAD_LETTER})
+_TOPICS = frozenset(Exchange(exchange.name) for exchange in EXCHANGES if exchange.type == "topic")
 
 
 class Role(StrEnum):
@@ -85,8 +85,9 @@ class BrokerLogin:
 
 
 def _whole(names: Iterable[str]) -> str:
+    r"""Return the pattern of these names. The end is `\z`: before it, `$` would let a line feed pass."""
     alternatives = "|".join(re.escape(name).replace("\\-", "-") for name in sorted(names))
-    return f"^({alternatives})$" if alternatives else NOTHING
+    return rf"^({alternatives})\z" if alternatives else NOTHING
 
 
 _WORK = frozenset(work_key(run, lane) for run in RunType for lane in Lane)

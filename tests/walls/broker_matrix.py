@@ -135,7 +135,13 @@ def _binding() -> Iterator[Operation]:
 def keys() -> tuple[str, ...]:
     """Return one of each class of routing keys: all that anybody is bound by or publishes under, and some of nobody."""
     used = {key for rights in ROLES.values() for allowed in rights.publishes.values() for key in allowed}
-    return (*sorted(used | {key.value for key in CommandKey} | set(QUEUE_NAMES)), "planted", "", "restore_run.start.x")
+    return (
+        *sorted(used | {key.value for key in CommandKey} | set(QUEUE_NAMES)),
+        "planted",
+        "",
+        "restore_run.start.x",
+        "run.abort\n",
+    )
 
 
 def _publishing() -> Iterator[Operation]:
