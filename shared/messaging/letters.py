@@ -29,7 +29,7 @@ from shared.messaging.envelope import (
     attempt_of,
 )
 from shared.messaging.publisher import Delivery
-from shared.messaging.rights import relatives
+from shared.messaging.rights import vouched_origins
 from shared.messaging.topology import RETRY_QUEUE, RETRY_TIER
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def _code(headers: Mapping[str, Any], death: Mapping[str, Any]) -> SafeCode:
 
 def _origin(message: "AbstractIncomingMessage", death: Mapping[str, Any], own_user: str) -> Origin:
     headers = message.headers
-    if message.user_id in relatives(own_user) and headers.get(ORIGINAL_EXCHANGE):
+    if _text(headers.get(ORIGINAL_EXCHANGE)) in vouched_origins(message.user_id, own_user):
         exchange, key, queue = (
             _text(headers.get(name)) or "" for name in (ORIGINAL_EXCHANGE, ORIGINAL_KEY, ORIGINAL_QUEUE)
         )

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from shared.contracts.names import CommandKey, Exchange, Queue, ServiceName, event_key, work_key
 from shared.domain.runs import Lane, RunStatus, RunType
-from shared.messaging.topology import EXCHANGES, STORES
+from shared.messaging.topology import BINDINGS, EXCHANGES, STORES
 
 NOTHING = "^$"
 PREFIX = "reinstate"
@@ -181,3 +181,22 @@ def relatives(own_user: str, roles: tuple[Role, ...] = tuple(Role)) -> frozenset
     if role not in set(Role) or prefix in ("", UPSTREAM_PREFIX):
         return frozenset({own_user})
     return frozenset({own_user, *(f"{prefix}-{one.value}" for one in roles)})
+
+
+_ORIGINS = frozenset({Exchange.COMMANDS.value, Exchange.WORK.value, Exchange.EVENTS.value})
+
+
+@cache
+def vouched_origins(user: str | None, own_user: str) -> frozenset[str]:
+    """Return the exchanges that a user is believed about who put a message aside: those of the queues that it works.
+
+    An operator, who only repeats what was believed before, is believed about all; a stranger about none. Otherwise a
+    worker that was taken over could leave commands in an upstream's name for an operator to send again.
+    """
+    if user is None or user not in relatives(own_user):
+        return frozenset()
+    role = user.rpartition("-")[2]
+    if len(relatives(own_user)) == 1 or role == Role.OPERATOR:
+        return _ORIGINS
+    worked = {queue.value for queue in Queue if queue.service.value == role}
+    return _ORIGINS & {binding.source for binding in BINDINGS if binding.destination in worked}

@@ -1,6 +1,7 @@
 """The rights of a service suffice for its work, an operator's for dead letters, and nobody is believed about others."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -13,11 +14,12 @@ from shared.contracts.work import WakeUp
 from shared.domain.errors import PermanentError, SafeCode
 from shared.domain.runs import Lane, RunType
 from shared.messaging.broker_users import provision_users
+from shared.messaging.connection import user_of
 from shared.messaging.dead_letters import DeadLetters, park, replay
-from shared.messaging.envelope import ORIGINAL_EXCHANGE, ORIGINAL_USER, Envelope
+from shared.messaging.envelope import ORIGINAL_EXCHANGE, ORIGINAL_KEY, ORIGINAL_USER, Envelope
 from shared.messaging.intake import Intake
 from shared.messaging.publisher import ConfirmedPublisher, Delivery, PublishFailed, Trouble
-from shared.messaging.rights import Role, relatives, upstream_of, upstream_user, user_name
+from shared.messaging.rights import Role, relatives, upstream_of, upstream_user, user_name, vouched_origins
 from shared.messaging.topology import STORES
 from tests.support.rabbit import Rabbit, eventually
 
@@ -118,6 +120,19 @@ async def test_what_a_stranger_says_about_its_origin_is_not_believed(rabbit: Rab
     assert letter.origin.user != "anybody"
 
 
+async def test_a_service_is_not_believed_about_what_another_one_works(rabbit: Rabbit, urls: dict[Role, str]) -> None:
+    """A worker that was taken over leaves a command in an upstream's name for the operator to send again."""
+    forged = {ORIGINAL_EXCHANGE: "commands", ORIGINAL_KEY: "run.abort", ORIGINAL_USER: "upstream-a"}
+    async with ConfirmedPublisher(urls[Role.RESTORE], ServiceName.RESTORE) as publisher:
+        await publisher.send(replace(_delivery("dead-letter", QUEUE), headers=forged))
+
+    async with DeadLetters(urls[Role.OPERATOR], "test") as dead, dead.look(DEAD) as reading:
+        [letter] = [held.letter async for held in reading]
+
+    assert letter.hindrance is not None
+    assert letter.origin.user == user_of(urls[Role.RESTORE])
+
+
 async def test_a_refused_right_is_named_as_a_refusal_and_the_publisher_goes_on(
     rabbit: Rabbit, urls: dict[Role, str]
 ) -> None:
@@ -141,6 +156,22 @@ async def test_a_refused_right_is_named_as_a_refusal_and_the_publisher_goes_on(
 
 def _delivery(exchange: str, key: str) -> Delivery:
     return Delivery(exchange, key, b"{}", {}, uuid4().hex, MessageType.WAKE_UP, None, datetime.now(UTC))
+
+
+def test_each_service_vouches_for_what_it_works() -> None:
+    own = "reinstate-operator"
+    vouched = {role: vouched_origins(user_name(role), own) for role in Role}
+
+    assert vouched == {
+        Role.DISPATCHER: {"commands"},
+        Role.RESTORE: {"work"},
+        Role.BULK: {"work"},
+        Role.NOTIFIER: {"events"},
+        Role.OPERATOR: {"commands", "work", "events"},
+        Role.MONITOR: frozenset(),
+    }
+    assert vouched_origins("upstream-operator", own) == vouched_origins(None, own) == frozenset()
+    assert vouched_origins("one", "one") == {"commands", "work", "events"}
 
 
 def test_relatives_are_of_the_same_installation_and_never_upstreams() -> None:
