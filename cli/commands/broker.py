@@ -59,6 +59,10 @@ async def _users(output: Output, prefix: str, rotate: list[str], write_to: Path 
         raise usage(str(error)) from None
     given = _given_passwords()
     url = amqp_url()
+    if write_to:
+        _check_folder(write_to)
+    # First what may be refused: a password that was made and not shown would be lost.
+    guest_deleted = False if keep_guest else await delete_guest(management_url())
     provisioned = await provision_users(management_url(), vhost(), prefix=prefix, passwords=given, rotate=roles)
     rows, lines = [], []
     for one in provisioned:
@@ -70,7 +74,6 @@ async def _users(output: Output, prefix: str, rotate: list[str], write_to: Path 
         lines.append(
             f"{one.user}: {', '.join(one.changes) or 'as it should be'}" + (f"\n  {address}" if address else "")
         )
-    guest_deleted = False if keep_guest else await delete_guest(management_url())
     if guest_deleted:
         lines.append("guest: deleted")
     if any(row["address"] for row in rows) and not write_to:
@@ -103,6 +106,15 @@ async def _disconnect(output: Output, services: list[str], prefix: str) -> None:
         for user in users:
             await close_connections(client, user)
     output.result({"disconnected": users}, lambda console: console.print("\n".join(users)))
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise usage(f"{folder} is no folder: {error.strerror}", code="folder.missing") from None
+    if not os.access(folder, os.W_OK):
+        raise usage(f"{folder} cannot be written", code="folder.missing")
 
 
 def _given_passwords() -> dict["Role", str]:

@@ -115,7 +115,7 @@ async def delete_guest(management_url: str) -> bool:
         if unquote(urlsplit(management_url).username or GUEST) == GUEST:
             reason = (
                 "guest is the user of RABBITMQ_MANAGEMENT_URL: add an administrator of your own, sign in as that one,"
-                " and run this again"
+                " and run this again; or keep it for now with --keep-guest"
             )
             raise TopologyError(SafeCode.TOPOLOGY_REFUSED, reason=reason)
         return await remove_user(client, GUEST)

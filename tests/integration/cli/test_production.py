@@ -190,6 +190,17 @@ def test_wrong_words_are_refused(environment: dict[str, str], arguments: tuple[s
     assert result.exit_code == 2
 
 
+def test_nothing_is_made_whose_password_could_not_be_told(
+    environment: dict[str, str], prefix: str, tmp_path: Path
+) -> None:
+    (file := tmp_path / "file").write_text("in the way")
+    refused = asked(environment, "broker", "users", "--prefix", prefix, "--keep-guest", "--write-to", str(file))
+    made = json.loads(asked(environment, "broker", "users", "--prefix", prefix, "--keep-guest", "--json").stdout)
+
+    assert refused.exit_code == 2
+    assert all(one["address"] for one in made["users"])
+
+
 @pytest.mark.parametrize("passwords", ["not JSON", "[]", '{"nobody": "x"}'])
 def test_wrong_passwords_are_refused_without_being_shown(environment: dict[str, str], passwords: str) -> None:
     result = asked({**environment, "REINSTATE_BROKER_PASSWORDS": passwords}, "broker", "users")
