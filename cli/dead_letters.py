@@ -20,9 +20,11 @@ from cli.settings import amqp_url, database_url
 from shared.contracts.names import ServiceName
 from shared.domain.dead_messages import OUTBOX, Resolution
 from shared.domain.errors import ConflictError, PermanentError, ReinstateError, SafeCode
-from shared.messaging.dead_letters import STORES, DeadLetters, Held, park, replay
+from shared.messaging.connection import BrokerAddress, CertificateUnusable
+from shared.messaging.dead_letters import DeadLetters, Held, park, replay
 from shared.messaging.letters import Letter, Origin
 from shared.messaging.publisher import ConfirmedPublisher, Unroutable
+from shared.messaging.topology import STORES
 from shared.persistence.database import create_engine
 from shared.persistence.dead_messages import SqlDeadMessageIndex
 from shared.persistence.refusals import RefusedRow, SqlRefusalList
@@ -262,8 +264,12 @@ async def desk() -> AsyncIterator[Desk]:
         raise usage(str(error), code="cli.setting_invalid") from None
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
-        letters = await stack.enter_async_context(DeadLetters(amqp_url(), "cli"))
-        publisher = await stack.enter_async_context(ConfirmedPublisher(amqp_url(), "cli"))
+        try:
+            address = BrokerAddress.of(amqp_url())
+        except CertificateUnusable as error:
+            raise usage(str(error), code="cli.setting_invalid") from None
+        letters = await stack.enter_async_context(DeadLetters(address, "cli"))
+        publisher = await stack.enter_async_context(ConfirmedPublisher(address, "cli"))
         yield Desk(letters, publisher, engine, f"cli:{getpass.getuser()}")
 
 

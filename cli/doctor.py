@@ -98,10 +98,13 @@ async def _rabbitmq() -> Finding:
     import aiormq
     from aiormq.exceptions import AMQPError
 
+    from shared.messaging.connection import environment_tls
+
     url = settings.amqp_url()
     try:
         async with asyncio.timeout(PATIENCE):
-            connection = await aiormq.connect(url)
+            tls = environment_tls() if url.startswith("amqps://") else None
+            connection = await aiormq.connect(url, context=tls)
             version = _text(connection.server_properties.get("version"))
             await connection.close()
     except (AMQPError, OSError, TimeoutError, ValueError) as error:

@@ -1,9 +1,12 @@
 """The `reinstate` command: puts the commands together, and nothing else."""
 
+from typing import Annotated
+
 import typer
 
 from cli.commands import (
     backup,
+    broker,
     database,
     dead,
     demo,
@@ -24,7 +27,7 @@ from cli.console import EXIT_CODES, ExitCode, JsonFlag, Output, reporting, run
 HELP = """Back up and restore the configuration of many customer tenants.
 
 Commands for people and scripts talk to the server at REINSTATE_URL (default http://127.0.0.1:8080) as the user of
-REINSTATE_TOKEN. Commands for administrators (db, topology, tenant, user, dead, serve, doctor) use DATABASE_URL,
+REINSTATE_TOKEN. Commands for administrators (db, topology, broker, tenant, user, dead, serve, doctor) use DATABASE_URL,
 AMQP_URL and RABBITMQ_MANAGEMENT_URL."""
 
 app = typer.Typer(
@@ -46,6 +49,7 @@ app.add_typer(users.app, name="user")
 app.add_typer(stack.app, name="stack")
 app.add_typer(database.app, name="db")
 app.add_typer(topology.app, name="topology")
+app.add_typer(broker.app, name="broker")
 app.add_typer(serve.simulate, name="simulate")
 app.command("demo", epilog=EXIT_CODES)(demo.demo)
 app.command("serve", epilog=EXIT_CODES)(serve.serve)
@@ -55,26 +59,39 @@ app.command("resume", epilog=EXIT_CODES)(pauses.resume)
 
 
 @app.command(epilog=EXIT_CODES)
-def doctor(as_json: JsonFlag = False) -> None:
-    """Check what Reinstate needs, one line each, and say what to do; exit code 1 when something is wrong."""
+def doctor(
+    production: Annotated[
+        bool, typer.Option("--production", help="Refuse what must not be so in production, with a service's settings.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Check what Reinstate needs, one line each, and say what to do; exit code 1 when something is wrong.
+
+    With --production instead: guest and administrators on the broker, passwords and keys that everybody knows, AMQP and
+    management without TLS, a database role that is a superuser, bypasses row security or owns tables, a development
+    issuer, and tenants at a simulated Graph.
+    """
     with reporting(as_json) as output:
-        if not run(_doctor(output)):
+        if not run(_doctor(output, production=production)):
             raise typer.Exit(ExitCode.FAILED)
 
 
-async def _doctor(output: Output) -> bool:
+async def _doctor(output: Output, *, production: bool) -> bool:
     from dataclasses import asdict
 
     from rich.text import Text
 
-    from cli.doctor import Health, examine
+    from cli import doctor as checks
+    from cli import production as refusals
+    from cli.doctor import Health
 
-    findings = await examine()
+    findings = await (refusals if production else checks).examine()
+    width = max(12, *(len(finding.check) + 2 for finding in findings))
     styles = {Health.OK: "green", Health.NOTE: "yellow", Health.WRONG: "red"}
     lines = Text("\n").join(
         Text.assemble(
             (f"{finding.health:<7}", styles[finding.health]),
-            f"{finding.check:<12}{finding.detail}",
+            f"{finding.check:<{width}}{finding.detail}",
             (f"  → {finding.next_step}" if finding.next_step else "", "dim"),
         )
         for finding in findings

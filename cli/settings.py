@@ -1,6 +1,7 @@
 """Where commands talk to, from options and the environment."""
 
 import os
+from pathlib import Path
 
 from cli.console import usage
 
@@ -12,10 +13,19 @@ _LOCAL_SERVERS = 'for local servers: eval "$(reinstate stack up --env)"'
 
 def required(name: str, purpose: str, next_step: str = _LOCAL_SERVERS) -> str:
     """Return an environment variable; raise `CliFailure` that says what it is for."""
-    value = os.environ.get(name, "").strip()
+    value = _from_file(name) or os.environ.get(name, "").strip()
     if not value:
         raise usage(f"{name} is not set ({purpose})", next_step=next_step, code="cli.setting_missing")
     return value
+
+
+def _from_file(name: str) -> str:
+    """Return what the file holds that `<name>_FILE` names, as for services."""
+    path = os.environ.get(f"{name}_FILE", "").strip()
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() if path else ""
+    except (OSError, UnicodeDecodeError):
+        raise usage(f"{name}_FILE cannot be read", code="cli.setting_invalid") from None
 
 
 def database_url() -> str:

@@ -54,6 +54,10 @@ _OTHERS = {
             "REINSTATE_TOKEN", "who is asking: the token that `reinstate user add` printed; never on a command line"
         ),
         Variable("REINSTATE_TENANT", "the tenant's id, instead of --tenant"),
+        Variable(
+            "REINSTATE_BROKER_PASSWORDS",
+            "`reinstate broker users`: passwords to set instead of generated ones, a JSON object by service",
+        ),
         Variable("REINSTATE_HOST", "`reinstate serve dispatcher`: the address to listen on", "127.0.0.1"),
         Variable("REINSTATE_PORT", "`reinstate serve dispatcher`: its port", "8080"),
     ),

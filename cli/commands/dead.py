@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 HELP = """Look at messages that nobody could work with, send them again, put them aside, drop them.
 
 They wait in the queues SERVICE.dead, SERVICE.parked and unrouted of AMQP_URL, and in the outbox of DATABASE_URL. Sign
-in to the broker as the service's own user: only what that user sent is believed about where it came from."""
+in to the broker as reinstate-operator: what others than our services sent is not believed about where it came from."""
 
 app = typer.Typer(no_args_is_help=True, help=HELP, epilog=EXIT_CODES)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -44,6 +44,8 @@ def serve(
     load_without_collecting()
     from pydantic import ValidationError
 
+    from shared.messaging.connection import CertificateUnusable
+
     with reporting(as_json=False):
         try:
             if service is Service.DISPATCHER:
@@ -52,6 +54,8 @@ def serve(
                 _serve_consumer(service)
         except ValidationError as error:
             raise _wrong_settings(error) from None
+        except CertificateUnusable as error:
+            raise usage(str(error), code="cli.setting_invalid") from None
 
 
 def _leave(*_: object) -> None:
@@ -68,8 +72,10 @@ def _serve_http(host: str, port: int) -> None:
     from services.dispatcher.app import create_app
     from services.dispatcher.connections import with_patience
     from services.dispatcher.settings import DispatcherSettings
+    from shared.messaging.connection import broker_address
 
     settings = DispatcherSettings()
+    broker_address(settings)  # certificates of no use end the start here, with a word instead of a trace
     app = create_app(settings)
     collect_from_now_on()
 

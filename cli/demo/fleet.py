@@ -13,9 +13,11 @@ from typing import Final, Protocol
 import aio_pika
 import httpx
 
+from cli.broker_logins import address_for, write_address
 from cli.console import CliFailure, ExitCode
 from cli.stack.ports import choose_ports
 from shared.contracts.names import Queue
+from shared.messaging.rights import BrokerLogin
 
 START_TIMEOUT: Final = 90.0  # seconds for all services together; one that ends is noticed at once
 STOP_TIMEOUT: Final = 15.0
@@ -93,22 +95,28 @@ class Fleet:
     services: list[Service] = field(default_factory=list)
     url: str = ""
     started: int = 0
+    logins: Mapping[str, BrokerLogin] = field(default_factory=dict)  # by service; others sign in as AMQP_URL says
+
+    @property
+    def secrets(self) -> Path:
+        """The folder of each service's address of the broker; a service reads its own again when it reconnects."""
+        return self.folder / "secrets"
 
     def launch(self, name: str, *arguments: str) -> Service:
         """Start `reinstate serve NAME`; its log goes to a file of its own in the fleet's folder."""
         log = self._next_log(name)
-        return self._add(name, self.start(["serve", name, *arguments], self._whole_environment, log), log)
+        return self._add(name, self.start(["serve", name, *arguments], self._environment_of(name), log), log)
 
     def launch_as(self, name: str, command: Sequence[str]) -> Service:
         """Start a service by another command than ours."""
         log = self._next_log(name)
-        return self._add(name, _run(command, self._whole_environment, log), log)
+        return self._add(name, _run(command, self._environment_of(name), log), log)
 
     def beside(self, folder: str, **settings: str) -> "Fleet":
         """Make a fleet with the same servers and other settings, in a folder within this one's."""
         path = self.folder / folder
         path.mkdir()
-        return Fleet(path, {**self.environment, **settings}, self.start)
+        return Fleet(path, {**self.environment, **settings}, self.start, logins=self.logins)
 
     def launch_all(self, **workers: int) -> None:
         """Start one dispatcher, one notifier and so many of each worker (`restore_worker=2`)."""
@@ -168,9 +176,13 @@ class Fleet:
         self.services.clear()
         return codes
 
-    @property
-    def _whole_environment(self) -> dict[str, str]:
-        return {**os.environ, **self.environment}
+    def _environment_of(self, name: str) -> dict[str, str]:
+        environment = {**os.environ, **self.environment}
+        if (login := self.logins.get(name)) is not None:
+            file = write_address(self.secrets, name, address_for(login, environment.pop("AMQP_URL")))
+            environment["AMQP_URL_FILE"] = str(file)
+            environment.pop("RABBITMQ_MANAGEMENT_URL", None)  # an administrator's
+        return environment
 
     def _next_log(self, name: str) -> Path:
         self.started += 1

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import UUID
 
+from cli.broker_logins import remove_logins, service_logins, vhost_of
 from cli.demo.fleet import Fleet
 from cli.stack import Stack, start_stack
 from shared.domain.operations import Role
@@ -55,9 +55,12 @@ async def stage(source: Path | None) -> AsyncIterator[Stage]:
         cleanup.push_async_callback(asyncio.to_thread, stack.close)
         stack_seconds = round(time.monotonic() - began, 2)
         simulator = await asyncio.to_thread(wait_until_ready, process, folder)
+        prefix = f"demo-{secrets.token_hex(4)}"  # the servers may be somebody's who has users already
+        cleanup.push_async_callback(remove_logins, stack.management_url, prefix)
         fleet = Fleet(folder, _environment(stack, simulator))
         cleanup.push_async_callback(asyncio.to_thread, fleet.stop)
         await _lay_foundations(stack)
+        fleet.logins = await service_logins(stack.management_url, stack.amqp_url, prefix)
         fleet.launch_all(bulk_worker=1, restore_worker=2)
         token, tenant_id = await _add_people(stack, simulator)
         await fleet.ready()
@@ -94,10 +97,9 @@ def _environment(stack: Stack, simulator: RunningSimulator) -> dict[str, str]:
 
 
 async def _lay_foundations(stack: Stack) -> None:
-    vhost = urlsplit(stack.amqp_url).path.removeprefix("/").replace("%2F", "/") or "/"
     async with asyncio.TaskGroup() as group:
         group.create_task(upgrade(stack.database_url))
-        group.create_task(topology_admin.apply(stack.management_url, vhost))
+        group.create_task(topology_admin.apply(stack.management_url, vhost_of(stack.amqp_url)))
 
 
 async def _add_people(stack: Stack, simulator: RunningSimulator) -> tuple[str, UUID]:

@@ -14,7 +14,8 @@ import structlog
 
 from shared.domain.dead_messages import DeadMessage, Resolution
 from shared.domain.errors import PermanentError, ReinstateError
-from shared.messaging.dead_letters import STORES, DeadLetters
+from shared.messaging.dead_letters import DeadLetters
+from shared.messaging.topology import STORES
 from shared.persistence.dead_messages import SqlDeadMessageIndex
 from shared.persistence.unit_of_work import SqlUnitOfWork
 

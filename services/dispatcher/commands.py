@@ -5,7 +5,7 @@ from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import StartUnitOfWork
 from services.dispatcher.starts import Starts
 from shared.contracts.commands import AbortRun, Start
-from shared.domain.errors import PoisonMessage, ReinstateError, SafeCode, TransientError
+from shared.domain.errors import PermanentError, PoisonMessage, ReinstateError, SafeCode, TransientError
 
 
 async def carry_out(
@@ -20,12 +20,14 @@ async def carry_out(
     """Start or abort as told; return when it is committed.
 
     Raises `PoisonMessage` with the safe code of a refusal, which parks the command, and `TransientError`, which brings
-    it back later. `user` is the broker's user that published it.
+    it back later. `user` is the broker's user that published it, as the broker checked: nobody's command is refused.
     """
     if not message_id.isprintable():
         raise PoisonMessage(SafeCode.MESSAGE_UNDECODABLE, field="message_id")
-    source = Source(Door.COMMANDS, message_id, user or "upstream")
+    source = Source(Door.COMMANDS, message_id, user or "nobody")
     try:
+        if user is None:
+            raise PermanentError(SafeCode.MESSAGE_SENDER_UNKNOWN)
         if isinstance(command, AbortRun):
             await abort_run(command, source=source, uow=uow)
         else:

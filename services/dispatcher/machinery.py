@@ -23,7 +23,7 @@ from services.dispatcher.sweeper import Sweeper
 from services.dispatcher.uploads import Uploads
 from shared.contracts.names import ServiceName
 from shared.domain.errors import TransientError
-from shared.messaging.connection import is_cancelled
+from shared.messaging.connection import broker_address, is_cancelled
 from shared.messaging.dead_letters import DeadLetters
 from shared.messaging.intake import Intake
 from shared.messaging.publisher import ConfirmedPublisher
@@ -75,7 +75,7 @@ async def running(
 ) -> AsyncIterator[Machinery]:
     """Run everything for as long as the block lasts. A broker that is away is waited for, not a reason to end."""
     engine = create_engine(
-        settings.database_url.get_secret_value(),
+        settings.current_database_url,
         service=ServiceName.DISPATCHER,
         pool_size=settings.dispatcher_pool_size,
     )
@@ -88,9 +88,9 @@ async def running(
         timedelta(seconds=settings.dispatcher_abort_grace),
     )
     maintenance = SqlMaintenance(engine, bounds)
-    amqp_url = settings.amqp_url.get_secret_value()
-    publisher = ConfirmedPublisher(amqp_url, ServiceName.DISPATCHER)
-    intake = Intake(amqp_url, ServiceName.DISPATCHER, publisher, graceful_timeout=GRACE)
+    address = broker_address(settings)
+    publisher = ConfirmedPublisher(address, ServiceName.DISPATCHER)
+    intake = Intake(address, ServiceName.DISPATCHER, publisher, graceful_timeout=GRACE)
     starts = Starts(uow, preview_age=settings.preview_age)
     subscribe(intake, uow, starts, metrics, prefetch=settings.dispatcher_prefetch)
     machinery = Machinery(
@@ -122,7 +122,7 @@ async def running(
         OutboxRelay(SqlOutboxSource(engine, ServiceName.DISPATCHER, hints, rescues=True), publisher),
         intake,
         Sweeper(maintenance, uow, bounds, metrics),
-        DeadLetterCollector(lambda: DeadLetters(amqp_url, ServiceName.DISPATCHER), SqlDeadMessageIndex(engine), uow),
+        DeadLetterCollector(lambda: DeadLetters(address, ServiceName.DISPATCHER), SqlDeadMessageIndex(engine), uow),
     )
     try:
         async with _moving(machinery, settings):

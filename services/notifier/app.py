@@ -11,6 +11,7 @@ from services.notifier.settings import NotifierSettings
 from services.notifier.subscribers import subscribe
 from shared.contracts.names import ServiceName
 from shared.messaging.application import Application, application
+from shared.messaging.connection import broker_address
 from shared.messaging.intake import Intake
 from shared.messaging.process import Surroundings
 from shared.messaging.publisher import ConfirmedPublisher
@@ -32,16 +33,16 @@ def create_app(settings: NotifierSettings | None = None) -> Application:
     settings = settings or NotifierSettings()
     logging.configure(ServiceName.NOTIFIER, level=settings.log_level)
     arm_from_environment()
-    amqp_url = settings.amqp_url.get_secret_value()
-    database_url = settings.database_url.get_secret_value()
+    address = broker_address(settings)
+    database_url = settings.current_database_url
     engine = create_engine(database_url, service=ServiceName.NOTIFIER, pool_size=settings.notifier_pool_size)
     batcher: Batcher[News, Stored] = Batcher(
         partial(store, told=SqlNotificationStore(engine)),
         max_items=settings.notifier_batch_items,
         max_wait=settings.notifier_batch_wait,
     )
-    publisher = ConfirmedPublisher(amqp_url, ServiceName.NOTIFIER)
-    intake = Intake(amqp_url, ServiceName.NOTIFIER, publisher)
+    publisher = ConfirmedPublisher(address, ServiceName.NOTIFIER)
+    intake = Intake(address, ServiceName.NOTIFIER, publisher)
     subscribe(intake, batcher, prefetch=settings.notifier_prefetch)
 
     surroundings = Surroundings(

@@ -19,7 +19,7 @@ class Exchange(StrEnum):
     RETRY = "retry"
     REQUEUE = "requeue"  # the way back from a retry tier to the one queue that asked for it
     DEAD_LETTER = "dead-letter"
-    UNROUTED = "unrouted"
+    UNROUTED = "unroutable"  # not as its queue: who may read that could bind this one to others
 
 
 class ServiceName(StrEnum):

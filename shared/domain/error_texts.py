@@ -238,4 +238,8 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
     SafeCode.AUTHZ_TENANT_MISSING: ErrorText(
         "The run's tenant is not there any more", "Nothing: without its tenant there is nothing to work on."
     ),
+    SafeCode.MESSAGE_SENDER_UNKNOWN: ErrorText(
+        "A command does not say who sent it",
+        "Have the publisher set the property user_id to its own broker user; the message itself is kept.",
+    ),
 }

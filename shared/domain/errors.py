@@ -101,6 +101,7 @@ class SafeCode(StrEnum):
     RESTORE_APP_UNCERTAIN = "restore.app_uncertain"
     RESTORE_FIXED_AT_CREATION = "restore.fixed_at_creation"
     AUTHZ_TENANT_MISSING = "authz.tenant_missing"
+    MESSAGE_SENDER_UNKNOWN = "message.sender_unknown"
 
     @property
     def family(self) -> str:

@@ -20,6 +20,7 @@ from shared.engine.settings import EngineSettings
 from shared.engine.work import Work
 from shared.messaging.application import Application, application
 from shared.messaging.broker import GRACEFUL_TIMEOUT
+from shared.messaging.connection import broker_address
 from shared.messaging.envelope import Envelope
 from shared.messaging.intake import Intake
 from shared.messaging.process import Surroundings
@@ -101,8 +102,8 @@ def worker_application(
     """
     logging.configure(service, level=settings.log_level)
     arm_from_environment()
-    database_url = settings.database_url.get_secret_value()
-    amqp_url = settings.amqp_url.get_secret_value()
+    database_url = settings.current_database_url
+    address = broker_address(settings)
     sizes = (settings.worker_pool_size, _SIDE_POOL, _SIDE_POOL)
     limit = _transaction_limit(timedelta(seconds=settings.worker_lease_seconds))
     items, leases, outbox = (
@@ -112,9 +113,9 @@ def worker_application(
     uow = SqlUnitOfWork(items, service=service, hints=hints)
     pace = _pace(service, settings)
     engine = Engine(uow, SqlLeaseKeeper(leases), works(uow), pace, check_connection=check_connection)
-    publisher = ConfirmedPublisher(amqp_url, service)
+    publisher = ConfirmedPublisher(address, service)
     relay = OutboxRelay(SqlOutboxSource(outbox, service, hints), publisher)
-    intake = Intake(amqp_url, service, publisher)
+    intake = Intake(address, service, publisher)
     subscribe(intake, engine, settings.worker_prefetch)
 
     vitals = SqlVitals(outbox, service)

@@ -4,30 +4,49 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from faststream import AckPolicy
-from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitQueue
+from faststream.rabbit import Channel, QueueType, RabbitBroker, RabbitQueue
+from faststream.security import BaseSecurity
 
-from shared.contracts.names import Exchange, Queue, ServiceName
-from shared.messaging.connection import CONNECT_TIMEOUT, RECONNECT_INTERVAL, client_name, named_url
+from shared.contracts.names import Queue, ServiceName
+from shared.messaging.connection import CONNECT_TIMEOUT, RECONNECT_INTERVAL, BrokerAddress, client_name
 
 if TYPE_CHECKING:
+    from aio_pika import RobustConnection
     from aio_pika.abc import AbstractIncomingMessage
     from faststream.message import StreamMessage
-    from faststream.rabbit.schemas.queue import ClassicQueueArgs
 
 GRACEFUL_TIMEOUT = 75.0  # seconds a stop waits for handlers: more than a slice takes, less than a pod's grace period
 MAX_PREFETCH = 1000
-LIVE_FEED_LENGTH = 10_000  # events that a slow console may lag behind before the oldest are dropped
 
 
-def consumer_broker(amqp_url: str, service: ServiceName, *, graceful_timeout: float = GRACEFUL_TIMEOUT) -> RabbitBroker:
+class _ConsumerBroker(RabbitBroker):
+    """FastStream's broker, which has no option for the connection's class: that one reads the password anew."""
+
+    def __init__(self, address: BrokerAddress, name: str, **options: Any) -> None:  # noqa: ANN401  FastStream's own
+        self._address, self._name = address, name
+        super().__init__(
+            address.single(name)["url"],
+            timeout=CONNECT_TIMEOUT,
+            reconnect_interval=RECONNECT_INTERVAL,
+            security=BaseSecurity(address.tls) if address.tls else None,
+            **options,
+        )
+
+    async def _connect(self) -> "RobustConnection":
+        self._connection_kwargs = {**self._connection_kwargs, **self._address.options(self._name)}
+        return await super()._connect()
+
+
+def consumer_broker(
+    address: str | BrokerAddress, service: ServiceName, *, graceful_timeout: float = GRACEFUL_TIMEOUT
+) -> RabbitBroker:
     """Build the connection that a service consumes on. It never publishes: `ConfirmedPublisher` has its own.
 
     Handlers get the raw message, and a failed one is rejected into its dead queue. `graceful_timeout` is in seconds.
     """
-    return RabbitBroker(
-        named_url(amqp_url, f"{client_name(service)}/consume"),
-        timeout=CONNECT_TIMEOUT,
-        reconnect_interval=RECONNECT_INTERVAL,
+    return _ConsumerBroker(
+        BrokerAddress.of(address),
+        f"{client_name(service)}/consume",
         graceful_timeout=graceful_timeout,
         ack_policy=AckPolicy.REJECT_ON_ERROR,
         app_id=service,
@@ -45,25 +64,6 @@ async def _undecoded(message: "StreamMessage[AbstractIncomingMessage]") -> "Abst
 def existing_queue(queue: Queue) -> RabbitQueue:
     """Refer to a queue that deployment made. Its type is named because FastStream would say classic."""
     return RabbitQueue(queue.value, queue_type=QueueType.QUORUM, durable=True, declare=False)
-
-
-def live_feed_queue(name: str) -> RabbitQueue:
-    """Describe a replica's own queue of all events, gone with its connection. `name` is unique to the process."""
-    arguments: ClassicQueueArgs = {"x-max-length": LIVE_FEED_LENGTH, "x-overflow": "drop-head"}
-    return RabbitQueue(
-        f"dispatcher.live.{name}",
-        queue_type=QueueType.CLASSIC,
-        durable=False,
-        exclusive=True,
-        auto_delete=True,
-        routing_key="#",
-        arguments=arguments,
-    )
-
-
-def existing_exchange(exchange: Exchange) -> RabbitExchange:
-    """Refer to a topic exchange that deployment made."""
-    return RabbitExchange(exchange.value, type=ExchangeType.TOPIC, declare=False)
 
 
 def subscriber_options(prefetch: int) -> dict[str, Any]:

@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING, Self
 import aio_pika
 from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelInvalidStateError, ChannelNotFoundEntity
 
-from shared.contracts.names import UNROUTED_QUEUE, Exchange, ServiceName
+from shared.contracts.names import Exchange
 from shared.domain.errors import PermanentError, SafeCode, TransientError
-from shared.messaging.connection import CONNECT_TIMEOUT, client_name, is_cancelled, named_url, user_of
+from shared.messaging.connection import CONNECT_TIMEOUT, BrokerAddress, client_name, is_cancelled
 from shared.messaging.letters import Letter, letter_of
 from shared.messaging.publisher import ConfirmedPublisher
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQueue
 
-STORES = (*(s.dead for s in ServiceName), *(s.parked for s in ServiceName), UNROUTED_QUEUE)
 SCAN_LIMIT = 2_000  # messages of one queue that one look holds, unless told otherwise
 MOST_HELD = 65_535  # what the protocol can say as a prefetch
 ARRIVAL_SECONDS = 5.0  # without a message that should come
@@ -77,15 +76,16 @@ class DeadLetters:
     when a queue is missing or the user may not read it.
     """
 
-    def __init__(self, amqp_url: str, client: str) -> None:
+    def __init__(self, address: str | BrokerAddress, client: str) -> None:
         """Take the broker's address with credentials. Where a message came from is believed of its user only."""
-        self.user = user_of(amqp_url)
-        self._url = named_url(amqp_url, f"{client_name(client)}/dead-letters")
+        self._address = BrokerAddress.of(address)
+        self.user = self._address.user
+        self._name = f"{client_name(client)}/dead-letters"
         self._connection: AbstractConnection | None = None
 
     async def __aenter__(self) -> Self:
         with _translated("the broker"):
-            self._connection = await aio_pika.connect(self._url, timeout=CONNECT_TIMEOUT)
+            self._connection = await aio_pika.connect(**self._address.single(self._name), timeout=CONNECT_TIMEOUT)
         return self
 
     async def __aexit__(
@@ -166,7 +166,7 @@ def _translated(place: str) -> Iterator[None]:
     try:
         yield
     except ChannelAccessRefused as error:
-        reason = f"the user of AMQP_URL may not read {place}; sign in as the service's own user"
+        reason = f"the user of AMQP_URL may not read {place}; sign in as the broker user operator"
         raise PermanentError(SafeCode.TOPOLOGY_REFUSED, reason=reason) from error
     except ChannelNotFoundEntity as error:
         reason = f"the queue {place} is missing: reinstate topology apply"

@@ -16,18 +16,15 @@ from faststream import AckPolicy
 from faststream.exceptions import NackMessage, RejectMessage
 
 from shared.contracts.base import Contract
-from shared.contracts.events import RunEvent
 from shared.contracts.names import Exchange, Queue, ServiceName
 from shared.domain.errors import LeaseLost, PoisonMessage, ReinstateError, SafeCode, TransientError
 from shared.messaging.broker import (
     GRACEFUL_TIMEOUT,
     consumer_broker,
-    existing_exchange,
     existing_queue,
-    live_feed_queue,
     subscriber_options,
 )
-from shared.messaging.connection import CONNECT_TIMEOUT, client_name, is_cancelled, named_url
+from shared.messaging.connection import CONNECT_TIMEOUT, BrokerAddress, client_name, is_cancelled
 from shared.messaging.envelope import ATTEMPT, FAILED_AT, FIELD, REASON, Envelope, attempt_of, onward, read
 from shared.messaging.publisher import ConfirmedPublisher, Delivery, PublishFailed
 from shared.messaging.receipts import ReceiptBooks
@@ -54,7 +51,7 @@ class Intake:
 
     def __init__(
         self,
-        amqp_url: str,
+        address: str | BrokerAddress,
         service: ServiceName,
         publisher: ConfirmedPublisher,
         *,
@@ -62,13 +59,14 @@ class Intake:
         tiers: tuple[RetryTier, ...] = RETRY_TIERS,
     ) -> None:
         """Take the broker's address with credentials; connects in `start`. `graceful_timeout` is in seconds."""
-        self.broker = consumer_broker(amqp_url, service, graceful_timeout=graceful_timeout)
+        self._address = BrokerAddress.of(address)
+        self.broker = consumer_broker(self._address, service, graceful_timeout=graceful_timeout)
         self._service = service
         self._publisher = publisher
         self._tiers = tiers
         self._receipts = ReceiptBooks()
         self._done = MESSAGES.labels(service.value, "done", "none")
-        self._probe_url = named_url(amqp_url, f"{client_name(service)}/probe")
+        self._probe = f"{client_name(service)}/probe"
 
     def subscriber(self, queue: Queue, *models: type[M], prefetch: int) -> Callable[[Handler[M]], Handler[M]]:
         """Subscribe the decorated `async def handler(message, envelope)`; one per queue.
@@ -83,26 +81,6 @@ class Intake:
 
             options = subscriber_options(prefetch)
             self.broker.subscriber(existing_queue(queue), ack_policy=AckPolicy.MANUAL, **options)(consume)
-            return handler
-
-        return subscribe
-
-    def live_feed(self, name: str, *, prefetch: int) -> Callable[[Handler[RunEvent]], Handler[RunEvent]]:
-        """Subscribe the decorated handler to all events from now on, best effort: for screens, not for state."""
-
-        def subscribe(handler: Handler[RunEvent]) -> Handler[RunEvent]:
-            async def consume(message: "AbstractIncomingMessage") -> None:
-                try:
-                    event, envelope = read(message, queue.name, (RunEvent,), self._publisher.user)
-                except PoisonMessage as poison:
-                    log.warning("live_feed.skipped", message_id=message.message_id, code=poison.code)
-                    return
-                await handler(event, envelope)  # type: ignore[arg-type]  # `read` returns one of the given models
-
-            queue = live_feed_queue(name)
-            options = subscriber_options(prefetch)
-            events = existing_exchange(Exchange.EVENTS)
-            self.broker.subscriber(queue, events, ack_policy=AckPolicy.ACK, **options)(consume)
             return handler
 
         return subscribe
@@ -127,7 +105,7 @@ class Intake:
     async def is_broker_there(self) -> bool:
         """Tell whether a fresh connection can be made: then the old one has no excuse."""
         try:
-            connection = await aio_pika.connect(self._probe_url, timeout=CONNECT_TIMEOUT)
+            connection = await aio_pika.connect(**self._address.single(self._probe), timeout=CONNECT_TIMEOUT)
         except (AMQPError, OSError, TimeoutError):
             return False
         await connection.close()

@@ -29,6 +29,7 @@ from shared.messaging.envelope import (
     attempt_of,
 )
 from shared.messaging.publisher import Delivery
+from shared.messaging.rights import vouched_origins
 from shared.messaging.topology import RETRY_QUEUE, RETRY_TIER
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class Letter:
         if not self.message_id:
             return "it has no id, so nobody could tell it from its repetition"
         if self.origin.exchange not in _REPLAYABLE:
-            return "where it came from is not certain; sign in as the service's own user"
+            return "where it came from is not certain; sign in as the broker user operator"
         return None
 
     def again(self) -> Delivery:
@@ -220,7 +221,7 @@ def _code(headers: Mapping[str, Any], death: Mapping[str, Any]) -> SafeCode:
 
 def _origin(message: "AbstractIncomingMessage", death: Mapping[str, Any], own_user: str) -> Origin:
     headers = message.headers
-    if message.user_id == own_user and headers.get(ORIGINAL_EXCHANGE):
+    if _text(headers.get(ORIGINAL_EXCHANGE)) in vouched_origins(message.user_id, own_user):
         exchange, key, queue = (
             _text(headers.get(name)) or "" for name in (ORIGINAL_EXCHANGE, ORIGINAL_KEY, ORIGINAL_QUEUE)
         )

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import aio_pika
 import aiormq
-from aiormq.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError, PublishError
+from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelInvalidStateError, DeliveryError, PublishError
 
 from shared.contracts.catalogue import COMMAND_KEYS, Command, encode, type_of
 from shared.contracts.names import MAX_BODY_BYTES, Exchange, ServiceName
@@ -19,10 +19,9 @@ from shared.domain.errors import PermanentError, SafeCode, TransientError
 from shared.messaging.connection import (
     CONNECT_TIMEOUT,
     RECONNECT_INTERVAL,
+    BrokerAddress,
     client_name,
     is_cancelled,
-    named_url,
-    user_of,
 )
 from shared.messaging.properties import Properties
 from shared.messaging.window import Confirmation, Outgoing, encoded, write
@@ -97,11 +96,14 @@ class ConfirmedPublisher:
     the same message id: the broker's returns are told apart by it.
     """
 
-    def __init__(self, amqp_url: str, service: ServiceName | str, *, timeout: float = PUBLISH_TIMEOUT) -> None:
+    def __init__(
+        self, address: str | BrokerAddress, service: ServiceName | str, *, timeout: float = PUBLISH_TIMEOUT
+    ) -> None:
         """Take the broker's address with credentials. `timeout` is in seconds, for one publish."""
-        self.user = user_of(amqp_url)
+        self._address = BrokerAddress.of(address)
+        self.user = self._address.user
         self._service = service
-        self._url = named_url(amqp_url, f"{client_name(service)}/publish")
+        self._name = f"{client_name(service)}/publish"
         self._timeout = timeout
         self._connection: AbstractRobustConnection | None = None
         self._channel: AbstractRobustChannel | None = None
@@ -114,7 +116,7 @@ class ConfirmedPublisher:
                     await self._connection.ready()
                 return
             self._connection = await aio_pika.connect_robust(
-                self._url, timeout=CONNECT_TIMEOUT, reconnect_interval=RECONNECT_INTERVAL
+                **self._address.options(self._name), timeout=CONNECT_TIMEOUT, reconnect_interval=RECONNECT_INTERVAL
             )
             self._channel = self._connection.channel(publisher_confirms=True, on_return_raises=True)
             await self._channel
@@ -285,7 +287,7 @@ def _trouble(confirmation: Confirmation) -> Exception | None:
             return None if isinstance(confirmation.result(), aiormq.spec.Basic.Ack) else PublishFailed("refused")
         case PublishError():
             return Unroutable()
-        case DeliveryError():
+        case DeliveryError() | ChannelAccessRefused():
             return PublishFailed("refused")
     return PublishFailed("connection")
 

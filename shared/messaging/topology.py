@@ -26,6 +26,8 @@ PRIORITY = 10  # of our policies; a vhost-wide default of an operator stays belo
 RETRY_TIER = "retry-tier"  # headers that the `retry` and `requeue` exchanges route by; "x-" headers take no part in it
 RETRY_QUEUE = "retry-queue"
 
+STORES = (*(s.dead for s in ServiceName), *(s.parked for s in ServiceName), UNROUTED_QUEUE)  # wait for a person
+
 
 @dataclass(frozen=True, slots=True)
 class RetryTier:
@@ -168,9 +170,8 @@ def _retry_policy(tier: RetryTier) -> PolicySpec:
 
 
 def _store_policy() -> PolicySpec:
-    stores = [*(s.dead for s in ServiceName), *(s.parked for s in ServiceName), UNROUTED_QUEUE]
     definition = {"delivery-limit": STORE_DELIVERY_LIMIT, "overflow": "reject-publish", "max-length": STORE_LIMIT}
-    return PolicySpec("stores", _whole(*stores), "queues", definition)
+    return PolicySpec("stores", _whole(*STORES), "queues", definition)
 
 
 POLICIES = (

@@ -2,20 +2,17 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
 
-import httpx
-
-from shared.domain.errors import ReinstateError, SafeCode
+from shared.domain.errors import SafeCode
+from shared.messaging.management import TopologyError, call, management_client
 from shared.messaging.topology import BINDINGS, EXCHANGES, POLICIES, PRIORITY, QUEUES, BindingSpec, definitions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import httpx
 
-TIMEOUT = 10.0  # seconds for one call
+__all__ = ["Difference", "Kind", "Problem", "TopologyError", "apply", "check"]
 
 Kind = Literal["exchange", "queue", "binding", "policy"]
 Problem = Literal["missing", "differs", "surplus", "shadowed"]
@@ -35,10 +32,6 @@ class Difference:
         return f"{self.kind} {self.name}: {self.problem}" + (f" ({self.detail})" if self.detail else "")
 
 
-class TopologyError(ReinstateError):
-    """The topology cannot be read or applied. `context["reason"]` says why, in words for an operator."""
-
-
 async def apply(management_url: str, vhost: str) -> list[Difference]:
     """Make what is missing, change what may change, and return that; an empty list: nothing was to be done.
 
@@ -46,7 +39,7 @@ async def apply(management_url: str, vhost: str) -> list[Difference]:
     `TopologyError` with `topology.conflict` when an exchange or queue exists with other fixed properties, since only
     deleting it could change them. `management_url` carries user and password: `http://user:password@host:15672`.
     """
-    async with _client(management_url) as client:
+    async with management_client(management_url) as client:
         found = _compare(await _read(client, vhost))
         conflicts = [d for d in found if d.problem == "differs" and d.kind in ("exchange", "queue")]
         if conflicts:
@@ -60,42 +53,13 @@ async def apply(management_url: str, vhost: str) -> list[Difference]:
 
 async def check(management_url: str, vhost: str) -> list[Difference]:
     """Return every difference between the broker and the topology. Raises `TopologyError` when it cannot be read."""
-    async with _client(management_url) as client:
+    async with management_client(management_url) as client:
         return _compare(await _read(client, vhost))
 
 
-@asynccontextmanager
-async def _client(management_url: str) -> "AsyncIterator[httpx.AsyncClient]":
-    try:
-        async with httpx.AsyncClient(base_url=management_url, timeout=TIMEOUT, trust_env=False) as client:
-            yield client
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        reason = (
-            f"the management API does not answer ({type(error).__name__}); policies cannot be set over AMQP, so it is"
-            " needed: enable the plugin rabbitmq_management and set RABBITMQ_MANAGEMENT_URL"
-        )
-        raise TopologyError(SafeCode.TOPOLOGY_UNREACHABLE, reason=reason) from None
-
-
-async def _read(client: httpx.AsyncClient, vhost: str) -> Mapping[str, Any]:
-    response = await client.get(f"/api/definitions/{quote(vhost, safe='')}")
-    if response.status_code != httpx.codes.OK:
-        raise _refusal(response, f"reading the definitions of vhost {vhost}")
-    try:
-        return dict(response.json())
-    except ValueError:
-        raise TopologyError(SafeCode.TOPOLOGY_UNREACHABLE, reason="no management API at this address") from None
-
-
-def _refusal(response: httpx.Response, doing: str) -> TopologyError:
-    hints: dict[int, str] = {
-        httpx.codes.UNAUTHORIZED: "the user or password is wrong, or the user lacks the tag administrator",
-        httpx.codes.FORBIDDEN: "the user may not do this",
-        httpx.codes.NOT_FOUND: "the vhost does not exist",
-        httpx.codes.BAD_REQUEST: "the vhost does not exist, or the broker does not know a setting",
-    }
-    hint = hints.get(response.status_code, "the broker refused")
-    return TopologyError(SafeCode.TOPOLOGY_REFUSED, http_status=response.status_code, reason=f"{doing}: {hint}")
+async def _read(client: "httpx.AsyncClient", vhost: str) -> Mapping[str, Any]:
+    found = await call(client, "GET", "definitions", vhost, doing=f"reading the definitions of vhost {vhost}")
+    return dict(found or {})
 
 
 def _compare(actual: Mapping[str, Any]) -> list[Difference]:
@@ -167,7 +131,7 @@ def _matches(pattern: str, name: str) -> bool:
         return True
 
 
-async def _import(client: httpx.AsyncClient, vhost: str, changes: list[Difference]) -> None:
+async def _import(client: "httpx.AsyncClient", vhost: str, changes: list[Difference]) -> None:
     """Import the changed part of our definitions. The broker takes policies first, so no queue is without its own."""
     wanted = definitions(vhost)
     names = {(change.kind, change.name) for change in changes}
@@ -181,9 +145,8 @@ async def _import(client: httpx.AsyncClient, vhost: str, changes: list[Differenc
         for entry, spec in zip(wanted["bindings"], BINDINGS, strict=True)
         if ("binding", str(spec)) in names
     ]
-    response = await client.post(f"/api/definitions/{quote(vhost, safe='')}", json=body)
-    if response.is_error:
-        raise _refusal(response, f"importing {len(changes)} changes into vhost {vhost}")
+    doing = f"importing {len(changes)} changes into vhost {vhost}"
+    await call(client, "POST", "definitions", vhost, doing=doing, body=body)
 
 
 def _without_vhost(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
-from shared.contracts.names import ServiceName
+from shared.contracts.names import CommandKey, Exchange, ServiceName
+from shared.domain.runs import RunStatus
+from shared.messaging.rights import ANY_KEY, ROLES, upstream_rights, upstream_user, user_name
 from shared.messaging.topology import BINDINGS, DELIVERY_LIMIT, EXCHANGES, POLICIES, QUEUES, RETRY_TIERS
 
 _INTRODUCTION = f"""\
@@ -33,8 +35,7 @@ The first word of a queue's name is the service that owns it. `{ServiceName.REST
 Anything in a `.dead`, `.parked` or `unrouted` queue waits for a person:
 [Empty the dead letters](../how-to/empty-the-dead-letters.md).
 
-The dispatcher's live feeds are not listed: each replica declares its own exclusive classic queue
-`dispatcher.live.<name>`, bound to `events`, and it is gone with its connection.
+`reinstate topology apply` makes it, and `reinstate broker users` the users.
 """
 
 
@@ -46,8 +47,51 @@ def markdown() -> str:
         _table("Queues", ("name", "what for", "policy"), _queues()),
         _table("Bindings", ("from", "to", "by"), _bindings()),
         _table("Policies", ("name", "pattern", "applies to", "definition"), _policies()),
+        _USERS,
+        _table("Users", ("name", "what for", "publishes", "reads", "connections, channels"), _users()),
     ]
     return "\n".join(parts)
+
+
+_USERS = """\
+## Rights
+
+From `shared/messaging/rights.py`. Nobody may configure anything: no service declares, binds or deletes. Publishing is
+held to exchange and routing key, by a topic permission for each topic exchange; `retry` routes by headers and takes any
+key. A right to read a queue is one to get, acknowledge and purge. No user may publish to a queue directly, under
+another one's name (`user_id`), or in another virtual host. `reinstate broker users` sets it; `reinstate-` is its
+`--prefix`.
+"""
+
+
+def _users() -> Iterable[tuple[str, ...]]:
+    named = {user_name(role): rights for role, rights in ROLES.items()}
+    named[upstream_user("name").replace("name", "<name>")] = upstream_rights(tuple(CommandKey))
+    for user, rights in named.items():
+        publishes = (_published(exchange, keys) for exchange, keys in rights.publishes.items())
+        reads = ", ".join(f"`{queue}`" for queue in sorted(rights.consumes))
+        limits = f"{rights.connections}, {rights.channels}"
+        yield (f"`{user}`", rights.purpose, "; ".join(publishes) or "nothing", reads or "nothing", limits)
+
+
+def _published(exchange: Exchange, keys: frozenset[str]) -> str:
+    if keys == ANY_KEY:
+        return f"`{exchange.value}`"
+    if exchange is Exchange.COMMANDS:
+        return f"`{exchange.value}` of its operations: {_listed(keys)}"
+    return f"`{exchange.value}`: {_listed(keys)}"
+
+
+def _listed(keys: frozenset[str]) -> str:
+    """List keys; a family that is there as a whole by its first word."""
+    words: dict[str, set[str]] = {}
+    for key in keys:
+        words.setdefault(key.partition(".")[0], set()).add(key)
+    whole = {word for word, found in words.items() if len(found) == len(RunStatus) + 1}
+    names = {f"{word}.*" for word in whole} | {
+        key for word, found in words.items() if word not in whole for key in found
+    }
+    return ", ".join(f"`{name}`" for name in sorted(names))
 
 
 def _queues() -> Iterable[tuple[str, ...]]:

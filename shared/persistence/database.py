@@ -2,13 +2,13 @@
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import asyncpg
-from sqlalchemy import event, text
+from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -17,7 +17,8 @@ from shared.domain.errors import SafeCode, TransientError
 
 # SQLSTATE classes that another attempt may cure: connection, rollback (serialization, deadlock), resources, operator
 # intervention (shutdown), a lock or statement timeout, a transaction that was idle or open for too long.
-_TRANSIENT_STATES = ("08", "40", "53", "57", "55P03", "25P03", "25P04")
+# A refused password is one: while a secret is rotated, the server and its clients may know different ones for a moment.
+_TRANSIENT_STATES = ("08", "28", "40", "53", "57", "55P03", "25P03", "25P04")
 # A forgotten transaction holds back vacuum and every claim; ours last milliseconds. What freezes inside of one keeps
 # its locks for this long at most: shorter than a lease, so that whoever takes over finds them free.
 TRANSACTION_LIMIT = timedelta(seconds=20)
@@ -45,16 +46,21 @@ def async_url(database_url: str) -> str:
 
 
 def create_engine(
-    database_url: str, *, service: str, pool_size: int = 10, transaction_limit: timedelta = TRANSACTION_LIMIT
+    database_url: str | Callable[[], str],
+    *,
+    service: str,
+    pool_size: int = 10,
+    transaction_limit: timedelta = TRANSACTION_LIMIT,
 ) -> AsyncEngine:
     """Make the process's pool. It connects at first use; connections that died while idle are replaced.
 
+    A `database_url` that is asked for is asked again for each connection, and the password is taken from it.
     The server ends a transaction that is open for longer than `transaction_limit`, and before PostgreSQL 17 only one
     that is idle in between.
     """
     limit = _milliseconds(transaction_limit)
     engine = create_async_engine(
-        async_url(database_url),
+        async_url(database_url if isinstance(database_url, str) else database_url()),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=10,
@@ -68,10 +74,22 @@ def create_engine(
             },
         },
     )
+    if not isinstance(database_url, str):
+        _sign_in_anew(engine, database_url)
     _limit_transactions(engine, limit)
     _keep_alive(engine)
     _ask_idle_connections(engine)
     return engine
+
+
+def _sign_in_anew(engine: AsyncEngine, database_url: Callable[[], str]) -> None:
+    """Give each new connection the password of the moment; the open ones stay what they are."""
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def take_password(_dialect: object, _record: object, _args: object, parameters: dict[str, Any]) -> None:
+        password = make_url(async_url(database_url())).password
+        if password is not None:
+            parameters["password"] = password
 
 
 async def allow_long(connection: AsyncConnection) -> None:

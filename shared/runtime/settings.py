@@ -2,9 +2,10 @@
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, FilePath, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -45,6 +46,24 @@ class ServiceSettings(BaseSettings):
     database_url: Annotated[SecretStr, address("postgresql", "postgresql+asyncpg")] = Field(
         description="PostgreSQL, with user and password: postgresql://user:password@host:5432/database"
     )
+    amqp_url_file: FilePath | None = Field(
+        default=None,
+        description="holds AMQP_URL instead; its password is read again for each connection, so it can be rotated",
+    )
+    database_url_file: FilePath | None = Field(
+        default=None,
+        description="holds DATABASE_URL instead; its password is read again for each connection, so it can be rotated",
+    )
+    amqp_ca_file: FilePath | None = Field(
+        default=None,
+        description="of amqps, and of https to the management API: the authorities to trust, as PEM; else the system's",
+    )
+    amqp_certificate_file: FilePath | None = Field(
+        default=None, description="of amqps: our own certificate with its chain, as PEM, for a broker that asks for one"
+    )
+    amqp_private_key_file: FilePath | None = Field(
+        default=None, description="of amqps: the certificate's private key, as PEM, where it is not in the same file"
+    )
     rabbitmq_management_url: Annotated[SecretStr, address("http", "https")] | None = Field(
         default=None,
         description="RabbitMQ's management API, with user and password; needed to apply or check the topology",
@@ -61,6 +80,31 @@ class ServiceSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="the least severe of our own log lines; libraries are always at WARNING"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_files(cls, values: Any) -> Any:  # noqa: ANN401  whatever was given
+        """Have a file stand for the address in it. One that cannot be read leaves the address missing."""
+        if not isinstance(values, dict):
+            return values
+        files = {name: values.get(f"{name}_file") for name in ("amqp_url", "database_url")}
+        return {**values, **{name: text for name, file in files.items() if file and (text := _text(file))}}
+
+    def current_amqp_url(self) -> str:
+        """Return the broker's address as it is now; what was read last while the file is away."""
+        return _text(self.amqp_url_file) or self.amqp_url.get_secret_value()
+
+    def current_database_url(self) -> str:
+        """Return the database's address as it is now; what was read last while the file is away."""
+        return _text(self.database_url_file) or self.database_url.get_secret_value()
+
+
+def _text(file: Path | str | None) -> str:
+    """Return the only line of a file; nothing when there is none that can be read."""
+    try:
+        return Path(file).read_text(encoding="utf-8").strip() if file else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 class ConsumerSettings(ServiceSettings):

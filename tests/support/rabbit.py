@@ -10,6 +10,8 @@ import aio_pika
 import httpx
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 
+from shared.messaging.connection import user_of
+
 PATIENCE = 15.0  # seconds until a condition that should come true counts as a failure
 
 
@@ -55,8 +57,9 @@ class Rabbit:
         await self.api("PUT", f"/api/policies/{{vhost}}/{name}", policy)
 
     async def publish(self, exchange: str, routing_key: str, body: bytes, **properties: Any) -> None:
-        """Publish as an upstream system would."""
-        message = aio_pika.Message(body, **({"message_id": "m-1"} | properties))
+        """Publish as an upstream system would: a command says who sent it."""
+        says = {"user_id": user_of(self.amqp_url)} if exchange == "commands" else {}
+        message = aio_pika.Message(body, **({"message_id": "m-1"} | says | properties))
         target = await self._channel.get_exchange(exchange, ensure=False) if exchange else None
         await (target or self._channel.default_exchange).publish(message, routing_key)
 

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import aio_pika
 
+from cli.broker_logins import remove_logins, service_logins, vhost_of
 from cli.client import Client
 from cli.demo.fleet import Fleet, Service, Start, start_process
 from cli.models import Run
@@ -163,16 +163,19 @@ def whole_system(
             **(settings or {}),
         }
         system = System(simulator, Fleet(folder, environment, start), database_url, amqp_url, management_url)
+        prefix = f"t-{uuid4().hex[:8]}"
         try:
-            asyncio.run(_begin(system, workers))
+            asyncio.run(_begin(system, prefix, workers))
             yield system
         finally:
             codes = system.fleet.stop()
+            asyncio.run(remove_logins(management_url, prefix))
         assert set(codes.values()) == {0}, codes
 
 
-async def _begin(system: System, workers: dict[str, int]) -> None:
-    await apply(system.management_url, urlsplit(system.amqp_url).path.removeprefix("/"))
+async def _begin(system: System, prefix: str, workers: dict[str, int]) -> None:
+    await apply(system.management_url, vhost_of(system.amqp_url))
+    system.fleet.logins = await service_logins(system.management_url, system.amqp_url, prefix)
     connection = await aio_pika.connect(system.amqp_url)
     async with connection, connection.channel() as channel:  # before the first event, so that none is missed
         queue = await channel.declare_queue(EVENTS_QUEUE, durable=True)

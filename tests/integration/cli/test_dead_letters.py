@@ -281,7 +281,7 @@ def test_a_message_that_cannot_be_sent_again_stays_and_the_others_go(lab: Lab) -
     done = asked("replay", "--all", *REASON, "--yes", exit_code=1)
 
     assert (ids(done, "done"), ids(done, "left")) == (["m1"], ["forged"])
-    assert "service's own user" in done["left"][0]["why"]
+    assert "broker user operator" in done["left"][0]["why"]
     lab.holds({"restore.dead": 1, QUEUE: 1})
 
 

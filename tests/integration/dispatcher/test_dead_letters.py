@@ -186,7 +186,11 @@ async def test_a_command_that_is_replayed_twice_starts_one_run(
 ) -> None:
     """The operator's process died between sending the copy and taking the message off its queue."""
     tenant_id = UUID(tenant.rpartition("/")[2])
-    headers = {"x-reinstate-exchange": "commands", "x-reinstate-routing-key": "bulk_operation_run.start"}
+    headers = {
+        "x-reinstate-exchange": "commands",
+        "x-reinstate-routing-key": "bulk_operation_run.start",
+        "x-reinstate-user-id": "upstream-a",
+    }
     body = encode(a_sync(tenant_id))
     kind = MessageType.START_BULK_OPERATION_RUN
     del app  # it runs

@@ -394,34 +394,6 @@ async def test_the_client_s_default_queue_would_not_fit_ours(rabbit: Rabbit) -> 
             await broker.declare_queue(RabbitQueue(QUEUE))
 
 
-async def test_every_replica_sees_every_event_on_its_live_feed(rabbit: Rabbit, publisher: ConfirmedPublisher) -> None:
-    recorders = [Recorder(), Recorder()]
-    intakes = [Intake(rabbit.amqp_url, ServiceName.DISPATCHER, publisher) for _ in recorders]
-    for number, (intake, recorder) in enumerate(zip(intakes, recorders, strict=True)):
-        intake.live_feed(f"replica-{number}", prefetch=10)(recorder)
-        await intake.start()
-    event = {
-        "kind": "progress",
-        "tenant_id": str(uuid4()),
-        "run_type": "restore_run",
-        "run_id": str(uuid4()),
-        "operation": "restore.preview",
-        "status": "running",
-        "sequence": 3,
-        "counts": {},
-        "occurred_at": "2026-01-02T03:04:05Z",
-    }
-
-    await rabbit.publish("events", "restore_run.progress", b"{nonsense", type=MessageType.RUN_EVENT)
-    await rabbit.publish("events", "restore_run.progress", json.dumps(event).encode(), type=MessageType.RUN_EVENT)
-
-    seen = [(await recorder.next())[0] for recorder in recorders]
-    for intake in intakes:
-        await intake.stop()
-    assert seen[0] == seen[1]
-    assert seen[0].model_dump()["sequence"] == 3
-
-
 async def test_what_cannot_be_handed_to_a_waiting_room_is_tried_again_all_the_same(rabbit: Rabbit) -> None:
     """The database and the line for publishing may be away together: no reason to have a person look at it."""
     nowhere, recorder = ConfirmedPublisher("amqp://guest@127.0.0.1:1/", ServiceName.RESTORE), Recorder(OUTAGE)

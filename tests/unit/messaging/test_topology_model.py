@@ -40,10 +40,6 @@ def test_policies_use_only_what_all_versions_know() -> None:
     assert {key for policy in POLICIES for key in policy.definition} <= PORTABLE
 
 
-def test_live_feeds_have_no_policy() -> None:
-    assert not any(policy.covers("queues", "dispatcher.live.replica-1") for policy in POLICIES)
-
-
 @pytest.mark.parametrize("queue", Queue)
 def test_what_a_service_fails_on_goes_to_its_own_dead_queue(queue: Queue) -> None:
     (policy,) = (policy for policy in POLICIES if policy.covers("queues", queue))
