@@ -44,6 +44,15 @@ def peak_memory(pid: int) -> float | None:
     return int(found[0]) / 1024 if found else None
 
 
+def processor_seconds(pid: int) -> float | None:
+    """Return the processor time that a process has used since it began; None where the system does not tell."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return None
+    return times.user + times.system
+
+
 async def _rabbitmq_version(management_url: str) -> str:
     url = httpx.URL(management_url)
     login = httpx.BasicAuth(url.username, url.password)

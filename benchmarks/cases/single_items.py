@@ -8,10 +8,12 @@ from uuid import UUID
 from benchmarks.case import Case
 from benchmarks.figures import Target, at_least, ratio
 from benchmarks.limits import IN_FLIGHT, rate
+from benchmarks.machine import processor_seconds
 from benchmarks.noop import OPERATION
 from benchmarks.peers import JOBS
 from benchmarks.place import DRAINED, Place, drained
 from benchmarks.services import fleet, launch_dispatcher, launch_workers
+from cli.demo.fleet import Service
 from shared.contracts.commands import StartBulkOperationRun
 from shared.contracts.names import ServiceName
 from shared.messaging.publisher import ConfirmedPublisher
@@ -19,6 +21,8 @@ from shared.runtime.ids import new_id
 
 RATE = "runs per second"
 WHOLE = "runs per second, from the first command on"
+WORKERS = "processor time of the workers for a run"
+NOTIFIER = "processor time of the notifier for a run"
 _PER_TENANT = 10
 _RESOURCE, _ACTION = OPERATION.split(".")
 
@@ -51,15 +55,18 @@ class SingleItems(Case):
             async def told() -> int:
                 return await place.count("notifications WHERE interrupts") - told_before
 
-            launch_workers(opened)
-            opened.launch("notifier")
+            workers, notifier = launch_workers(opened), [opened.launch("notifier")]
             await opened.ready()
+            used_before = [_used(one) for one in (workers, notifier)]
             per_second = await drained(told, runs)
+            used = [_used(one) - before for one, before in zip((workers, notifier), used_before, strict=True)]
         failed = await place.count("bulk_operation_runs WHERE status <> 'succeeded'")
         if failed:
             raise RuntimeError(f"{failed} runs did not succeed")
         self.notes = [f"{runs:,} runs of {len(tenants):,} tenants"]
         self.figures.add(RATE, per_second, "runs/s")
+        for name, seconds in zip((WORKERS, NOTIFIER), used, strict=True):
+            self.figures.add(name, seconds / runs * 1000, "ms")
         self.figures.add(WHOLE, runs / (filled + runs / per_second), "runs/s")
 
     def targets(self) -> Sequence[Target]:
@@ -68,6 +75,11 @@ class SingleItems(Case):
         peer = peers.fastest(JOBS, on_rabbitmq=True) if peers else None
         name = "c: runs/s ÷ the fastest RabbitMQ peer's jobs/s"
         return [at_least(name, RATE, ratio(self.figures.median(RATE), peer), 1)]
+
+
+def _used(services: Sequence[Service]) -> float:
+    """Return the processor seconds of processes so far."""
+    return sum(processor_seconds(one.pid) or 0.0 for one in services)
 
 
 async def send(place: Place, policies: Sequence[tuple[UUID, UUID]]) -> float:

@@ -226,6 +226,10 @@ class PoisonMessage(ReinstateError):
     """A message that no retry can make readable; it is parked as evidence."""
 
 
+class CommitUnheard(TransientError):
+    """The database did not answer to a commit: what was to be committed may have happened."""
+
+
 class LeaseLost(ReinstateError):
     """Another worker owns the run now, or our lease ended; stop at once and write nothing."""
 

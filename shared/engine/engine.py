@@ -7,7 +7,7 @@ the time: the next worker finds every fact in the rows.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
@@ -32,10 +32,11 @@ from shared.engine.endings import denied, end_of, ended_early
 from shared.engine.errors import first_error
 from shared.engine.guard import LeaseGuard, LeaseKeeper
 from shared.engine.settings import EngineSettings
-from shared.engine.slices import EngineUnitOfWork, RunSlice
+from shared.engine.sharing import EngineUnitOfWork, Sharing
+from shared.engine.slices import RunSlice
 from shared.engine.work import EngineTransaction, Work
 from shared.persistence.authority import Authority
-from shared.ports import Ending, Lease, Refusal, RunRecord
+from shared.ports import Ending, Item, Lease, Refusal, RunRecord
 from shared.runtime.failpoints import reached
 from shared.runtime.metrics import DUPLICATES, LEASES_LOST, RUN_SECONDS, RUNS_FINISHED, RUNS_STARTED, SLICE_SECONDS
 
@@ -83,6 +84,10 @@ class Engine:
         self._monotonic = monotonic
         self._check_connection = check_connection
         self._draining = False
+        # What is done in one go is of one kind: then those who share ask the same questions at the same time.
+        self._taking_up, self._expanding, self._settling = (
+            Sharing(uow, name) for name in ("take up", "expand", "settle")
+        )
 
     def drain(self) -> None:
         """Take up no further item: slices under way store what they did and give their lease back."""
@@ -116,7 +121,7 @@ class Engine:
             _log.warning("lease.lost", run_id=str(taken.run.id), epoch=taken.lease.epoch)
 
     async def _take_up(self, wake_up: WakeUp, message_id: UUID, *, redelivered: bool) -> _TakenUp | None:
-        async with self._uow.begin(wake_up.tenant_id) as tx:
+        async def take_up(tx: EngineTransaction) -> _TakenUp | None:
             acquired = await tx.ledger.acquire(
                 wake_up.run_type,
                 wake_up.run_id,
@@ -140,7 +145,10 @@ class Engine:
             if starts:
                 run = await tx.ledger.start(lease)
                 await tx.outbox.announce(run, EventKind.STATUS)
-        return _TakenUp(lease, run, authority.connection, ending, starts)
+            return _TakenUp(lease, run, authority.connection, ending, starts)
+
+        taken: _TakenUp | None = await self._taking_up.do(wake_up.tenant_id, take_up)
+        return taken
 
     async def _hold(self, lease: Lease, run: RunRecord, connection: TenantConnection) -> None:
         call_limit, holder = self._settings.call_limit.total_seconds(), holder_of(run.id, lease.epoch)
@@ -150,7 +158,7 @@ class Engine:
             connection=replace(connection, call_limit=call_limit, holder=holder, may_send=guard.check),
             work=self._works[run.operation],
             guard=guard,
-            uow=self._uow,
+            settling=self._settling,
             settings=self._settings,
             is_draining=lambda: self._draining,
             end=self._end_well,
@@ -195,13 +203,17 @@ class Engine:
     async def _expand(self, slice_: RunSlice) -> bool:
         """Make the item rows; False when the run ended or waits instead."""
         work = self._works[slice_.run.operation]
+
+        async def expand(tx: EngineTransaction) -> tuple[RunRecord, Sequence[Item]]:
+            if not await tx.retries.expand(slice_.lease, slice_.run):
+                await work.expand(tx, slice_)
+            run = await tx.ledger.expanded(slice_.lease)
+            return run, await tx.ledger.open_items(slice_.lease, limit=self._page_of(slice_, 0))
+
+        commit = self._expanding.do if slice_.has_few_items else self._expanding.apart
         try:
             await work.prepare(slice_)
-            async with self._uow.begin(slice_.run.tenant_id) as tx:
-                if not await tx.retries.expand(slice_.lease, slice_.run):
-                    await work.expand(tx, slice_)
-                slice_.run = await tx.ledger.expanded(slice_.lease)
-                slice_.page = await tx.ledger.open_items(slice_.lease, limit=self._page_of(slice_, 0))
+            slice_.run, slice_.page = await commit(slice_.run.tenant_id, expand)
             reached("after_expand")
         except TransientError as error:
             await self._put_off(slice_, error)

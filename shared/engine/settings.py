@@ -23,6 +23,7 @@ class EngineSettings:
     slice_time: timedelta = timedelta(seconds=20)
     concurrency: int = 4  # items of one run at a time
     flush_items: int = 1_000
+    few_items: int = 20  # a run of no more shares its transactions with others
     flush_time: timedelta = timedelta(milliseconds=200)  # outcomes wait at most this long for their commit
     progress_every: timedelta = timedelta(seconds=1)
     max_pickups: int = 20  # of a run whose items could not even be listed; those that were throttled do not count

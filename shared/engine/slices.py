@@ -4,11 +4,9 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from typing import Protocol
-from uuid import UUID
 
 import structlog
 
@@ -27,6 +25,7 @@ from shared.domain.retry import RetryPolicy
 from shared.engine.errors import first_error
 from shared.engine.guard import LeaseGuard
 from shared.engine.settings import EngineSettings
+from shared.engine.sharing import Sharing
 from shared.engine.work import EngineTransaction, Unfinished, Work, WorkItem
 from shared.ports import Intent, Item, ItemResult, Lease, RunRecord
 from shared.runtime.batching import Batcher
@@ -34,14 +33,6 @@ from shared.runtime.failpoints import reached
 from shared.runtime.metrics import ITEM_ATTEMPTS, ITEMS, THROTTLED_SECONDS
 
 _log = structlog.get_logger(__name__)
-
-
-class EngineUnitOfWork(Protocol):
-    """Opens transactions that can write the ledger."""
-
-    def begin(self, tenant_id: UUID) -> AbstractAsyncContextManager[EngineTransaction]:
-        """Begin a transaction for one tenant."""
-        ...
 
 
 End = Callable[[EngineTransaction, "RunSlice"], Awaitable[RunRecord]]
@@ -57,7 +48,7 @@ class RunSlice:
         connection: TenantConnection,
         work: Work,
         guard: LeaseGuard,
-        uow: EngineUnitOfWork,
+        settling: Sharing,
         settings: EngineSettings,
         is_draining: Callable[[], bool],
         end: End,
@@ -70,7 +61,7 @@ class RunSlice:
         self.fatal: RunFatalError | None = None
         self._work = work
         self._guard = guard
-        self._uow = uow
+        self._settling = settling
         self._settings = settings
         self._monotonic = guard.monotonic
         self._is_draining = is_draining
@@ -102,6 +93,11 @@ class RunSlice:
             or self._is_draining()
             or self._monotonic() - self._began >= self._settings.slice_time.total_seconds()
         )
+
+    @property
+    def has_few_items(self) -> bool:
+        """True for a run that is known to be small: it shares transactions with others."""
+        return 0 < (self.run.counts.total or 0) <= self._settings.few_items
 
     @property
     def abort_requested(self) -> bool:
@@ -172,7 +168,7 @@ class RunSlice:
             ITEMS.labels(self.run.operation, outcome.value).inc(items)
 
     async def _record(self, batch: Sequence[ItemResult]) -> None:
-        async with self._uow.begin(self.run.tenant_id) as tx:
+        async def record(tx: EngineTransaction) -> bool:
             self.run = await tx.ledger.settle(self.lease, batch)
             await self._work.store(tx, self, batch)
             is_over = self.run.counts.is_complete and not self._work.has_conclusion
@@ -181,8 +177,11 @@ class RunSlice:
             elif self._progress_is_due() and not self.run.counts.is_complete:
                 self.run = await tx.ledger.progressed(self.lease)
                 await tx.outbox.announce(self.run, EventKind.PROGRESS)
-        self.has_ended = is_over
-        if is_over:
+            return is_over
+
+        commit = self._settling.do if self.has_few_items else self._settling.apart
+        self.has_ended = await commit(self.run.tenant_id, record)
+        if self.has_ended:
             self._guard.rest()
 
     async def _work_through(self, remaining: Iterator[Item], work_item: WorkItem) -> None:
@@ -252,10 +251,12 @@ class RunSlice:
             _log.warning("slice.flush_failed", run_id=str(self.run.id))
 
     async def _commit_intents(self, intents: Sequence[Intent]) -> list[None]:
-        async with self._uow.begin(self.run.tenant_id) as tx:
+        async def intend(tx: EngineTransaction) -> None:
             if any(intent.evidence is not None for intent in intents):
                 await self._work.keep(tx, intents)
             await tx.ledger.intend(self.lease, intents)
+
+        await self._settling.apart(self.run.tenant_id, intend)
         return [None] * len(intents)
 
     def _progress_is_due(self) -> bool:

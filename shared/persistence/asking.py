@@ -8,7 +8,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,6 +24,7 @@ class Kind(Generic[Q, A]):
     name: str  # in a round, kinds take their turn by name: everybody locks in the same order
     answer: Callable[[AsyncConnection, Sequence[Q]], Awaitable[Sequence[A]]]
     changes: bool = False  # rows, which only a rollback of the whole transaction takes back
+    is_conditional: bool = False  # where the answer is None, it changed nothing
 
 
 class Asking(Protocol):
@@ -62,13 +63,40 @@ class Member:
 
     @property
     def connection(self) -> AsyncConnection:
-        """Refuse: whoever took the connection would break into a round."""
-        raise RuntimeError("who shares a transaction asks kinds of questions only")
+        """The connection as far as it executes statements: each one with the next round, behind those of the others."""
+        return cast("AsyncConnection", _InTurn(self))
 
     async def ask(self, kind: Kind[Q, A], question: Q) -> A:
         """Ask with the next round."""
-        self.has_changed = self.has_changed or kind.changes
-        return await self._rounds.ask(kind, question)
+        answer = await self._rounds.ask(kind, question)
+        self.has_changed = self.has_changed or (kind.changes and not (kind.is_conditional and answer is None))
+        return answer
+
+
+Statement: TypeAlias = Callable[[AsyncConnection], Awaitable[Any]]
+
+
+async def _each(connection: AsyncConnection, statements: Sequence[Statement]) -> list[Any]:
+    return [await execute(connection) for execute in statements]
+
+
+_EACH: Kind[Statement, Any] = Kind("~each", _each, changes=True)  # for all we know
+
+
+class _InTurn:
+    """Executes a member's statements that are no kind of question, one after another."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+
+    async def execute(self, *given: Any) -> Any:  # noqa: ANN401  as `AsyncConnection`
+        return await self._member.ask(_EACH, lambda connection: connection.execute(*given))
+
+    async def scalar(self, *given: Any) -> Any:  # noqa: ANN401  as `AsyncConnection`
+        return await self._member.ask(_EACH, lambda connection: connection.scalar(*given))
+
+    async def scalars(self, *given: Any) -> Any:  # noqa: ANN401  as `AsyncConnection`
+        return await self._member.ask(_EACH, lambda connection: connection.scalars(*given))
 
 
 _Waiting: TypeAlias = "defaultdict[Kind[Any, Any], list[tuple[Any, asyncio.Future[Any]]]]"

@@ -1,17 +1,20 @@
 """May this run still be worked? Read again when a worker takes it up, since it may have waited for hours."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, Select, and_, bindparam, select
+from sqlalchemy import RowMapping, Select, and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.connectors.port import TenantConnection
 from shared.domain.capabilities import Capability, Role
 from shared.domain.errors import SafeCode
 from shared.domain.operations import OPERATIONS
+from shared.persistence.arrays import Types, array_table, array_values, found_for_each
+from shared.persistence.asking import Asking, Kind
 from shared.persistence.tables import memberships, tenants, users
 from shared.ports import RunRecord
 
@@ -25,11 +28,11 @@ class Authority:
 
 
 class SqlAuthority:
-    """Reads tenant and initiator inside one tenant's transaction."""
+    """Reads tenant and initiator inside one tenant's transaction, or one that several share."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
-        """Work inside `connection`'s transaction."""
-        self._connection = connection
+    def __init__(self, asking: Asking, tenant_id: UUID) -> None:
+        """Work inside the transaction of `asking`."""
+        self._asking = asking
         self._tenant_id = tenant_id
 
     async def of(self, run: RunRecord) -> Authority:
@@ -37,8 +40,7 @@ class SqlAuthority:
 
         A run without an initiator has the authority of the system: of schedules, and of upstream systems.
         """
-        of = {"of_tenant": self._tenant_id, "of_user": run.initiator_id}
-        row = (await self._connection.execute(_facts(), of)).mappings().first()
+        row = await self._asking.ask(_FACTS, (self._tenant_id, run.initiator_id))
         if row is None:
             return Authority(TenantConnection(self._tenant_id, "", ""), SafeCode.AUTHZ_TENANT_MISSING)
         connection = TenantConnection(self._tenant_id, row["connector"], row["external_id"], row["connection"])
@@ -62,13 +64,26 @@ def _denial_of_initiator(capability: Capability, row: RowMapping) -> SafeCode | 
     return None if Role(row["role"]).may(capability) else SafeCode.AUTHZ_MISSING_CAPABILITY
 
 
+async def _read(connection: AsyncConnection, asked: Sequence[tuple[UUID, UUID | None]]) -> list[RowMapping | None]:
+    of_tenants, of_users = zip(*dict.fromkeys(asked), strict=True)
+    values = array_values("given", _GIVEN, {"of_tenant": of_tenants, "of_user": of_users})
+    found = {(row["id"], row["of_user"]): row for row in (await connection.execute(_facts(), values)).mappings()}
+    return [found.get(one) for one in asked]
+
+
+_FACTS: Kind[tuple[UUID, UUID | None], RowMapping | None] = Kind("authority.facts", _read)
+_GIVEN: Types = {"of_tenant": tenants.c.id.type, "of_user": users.c.id.type}
+
+
 @cache
 def _facts() -> Select[Any]:
+    given = array_table("given", _GIVEN)
     is_member = and_(memberships.c.tenant_id == tenants.c.id, memberships.c.user_id == users.c.id)
-    return (
+    one = (
         select(tenants, users.c.id.label("user_id"), users.c.disabled_at, memberships.c.role)
         .select_from(tenants)
-        .outerjoin(users, users.c.id == bindparam("of_user", type_=users.c.id.type))
+        .outerjoin(users, users.c.id == given.c.of_user)
         .outerjoin(memberships, is_member)
-        .where(tenants.c.id == bindparam("of_tenant"))
+        .where(tenants.c.id == given.c.of_tenant)
     )
+    return found_for_each(given, one, given.c.of_user)

@@ -1,19 +1,37 @@
 """Who may work a run: leases by the database's clock, with an epoch that fences off whoever held it before."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, UpdateBase, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    Text,
+    UpdateBase,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from shared.domain.errors import LeaseLost
 from shared.domain.runs import Lane, RunType, WaitReason
+from shared.persistence.arrays import Types, array_table, array_values, found_for_each
+from shared.persistence.asking import Asking, Kind
 from shared.persistence.budgets import SqlBudgets
+from shared.persistence.changing import Changed, Columns, changing, parameters
 from shared.persistence.database import committing_each, translated
 from shared.persistence.run_rows import ACTIVE_WORDS, IS_ACTIVE, RUN_TABLES, RunTable, run_record
 from shared.persistence.turns import SqlTurns, paused
@@ -30,14 +48,15 @@ def trusted_until(asked_at: float, ttl: timedelta) -> float:
 
 
 class SqlLeases:
-    """Acquires leases inside one tenant's transaction."""
+    """Acquires leases inside one tenant's transaction, or one that several share."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
-        """Work inside `connection`'s transaction."""
-        self._connection = connection
+    def __init__(self, asking: Asking, tenant_id: UUID) -> None:
+        """Work inside the transaction of `asking`."""
+        self._asking = asking
+        self._connection = asking.connection
         self._tenant_id = tenant_id
-        self._turns = SqlTurns(connection, tenant_id)
-        self._budgets = SqlBudgets(connection, tenant_id)
+        self._turns = SqlTurns(asking, tenant_id)
+        self._budgets = SqlBudgets(asking.connection, tenant_id)
 
     async def acquire(
         self,
@@ -58,26 +77,23 @@ class SqlLeases:
         """
         asked_at = time.monotonic()
         table = RUN_TABLES[run_type]
-        row = (
-            await self._connection.execute(_lock(run_type), {"of_tenant": self._tenant_id, "of_run": run_id})
-        ).first()
-        if row is None:
+        values = await self._asking.ask(_LOCKED[run_type], (self._tenant_id, run_id))
+        if values is None:
             return Refusal("absent")
-        values = dict(row._mapping)  # noqa: SLF001  SQLAlchemy's public way to read a row by name
         if values["status"] not in ACTIVE_WORDS:
             return Refusal("finished")
-        is_leased, is_early = bool(row[-2]), bool(row[-1])
+        is_leased, is_early = bool(values["is_leased"]), bool(values["is_early"])
         if is_leased and not (redelivered and values["lease_wake_up"] == wake_up_id):
             return Refusal("held")
         if is_early and values["wait_reason"] == WaitReason.SCHEDULED.value:
             return Refusal("scheduled")
-        if row[-2] is not None and run_type is RunType.RESTORE:
+        if values["is_leased"] is not None and run_type is RunType.RESTORE:
             await self._budgets.taken_over(run_id, values["lease_epoch"])
         refusal = await self._may_not_start(values, limits)
         if refusal is not None:
             await self._wait(table, run_id, refusal)
             return Refusal(refusal.value)
-        if row[-2] is not None:  # somebody held it and never gave it back
+        if values["is_leased"] is not None:  # somebody held it and never gave it back
             TAKEOVERS.labels("redelivered" if is_leased else "lapsed").inc()
         record, granted_at = await self._take(table, run_id, owner, wake_up_id, ttl)
         trusted = trusted_until(asked_at, ttl)
@@ -87,9 +103,9 @@ class SqlLeases:
         # A run that is to end needs no operation that may run: whoever takes it up ends it at once.
         if values["abort_requested_at"] is None and values["is_paused"]:
             return WaitReason.PAUSED
-        await self._turns.lock()
-        taken = await self._turns.taken(but=values["id"])
-        has_room = taken.leaves_room(limits, writes=values["writes"], lane=Lane(values["lane"]))
+        has_room = await self._turns.admit(
+            values["id"], writes=values["writes"], lane=Lane(values["lane"]), limits=limits
+        )
         return None if has_room else WaitReason.TENANT_CAP
 
     async def _wait(self, table: RunTable, run_id: UUID, reason: WaitReason) -> None:
@@ -103,19 +119,16 @@ class SqlLeases:
     async def _take(
         self, table: RunTable, run_id: UUID, owner: str, wake_up_id: UUID, ttl: timedelta
     ) -> tuple[RunRecord, datetime]:
-        values = {"new_owner": owner, "new_wake_up": wake_up_id, "new_ttl": ttl}
         of = {"of_tenant": self._tenant_id, "of_run": run_id}
-        row = (await self._connection.execute(_take(table.run_type), {**of, **values})).mappings().one()
-        return run_record(table, dict(row)), row["granted_at"]
+        row = await self._asking.ask(
+            _TAKEN[table.run_type], {**of, "new_owner": owner, "new_wake_up": wake_up_id, "new_ttl": ttl}
+        )
+        if row is None:
+            raise RuntimeError("a run that is locked cannot be gone")
+        return run_record(table, row), row["granted_at"]
 
     def _is(self, table: RunTable, run_id: UUID) -> ColumnElement[bool]:
         return and_(table.runs.c.tenant_id == self._tenant_id, table.runs.c.id == run_id)
-
-
-def _of(table: RunTable) -> ColumnElement[bool]:
-    runs = table.runs.c
-    tenant, run = bindparam("of_tenant", type_=runs.tenant_id.type), bindparam("of_run", type_=runs.id.type)
-    return and_(runs.tenant_id == tenant, runs.id == run)
 
 
 def _abandoned(table: RunTable) -> ColumnElement[int]:
@@ -124,34 +137,71 @@ def _abandoned(table: RunTable) -> ColumnElement[int]:
     return runs.abandoned + case((runs.lease_until.is_not(None), 1), else_=0)
 
 
+_RUN_IDS: Types = {"tenant": Uuid(), "run": Uuid()}
+
+
 @cache
 def _lock(run_type: RunType) -> Select[Any]:
-    table = RUN_TABLES[run_type]
+    table, given = RUN_TABLES[run_type], array_table("given", _RUN_IDS)
     runs = table.runs.c
-    facts = (paused(table).label("is_paused"), runs.lease_until > _NOW, runs.wait_until > _NOW)
-    return select(*table.columns(), *facts).where(_of(table)).with_for_update()
-
-
-@cache
-def _take(run_type: RunType) -> UpdateBase:
-    table = RUN_TABLES[run_type]
-    runs = table.runs.c
-    return (
-        update(table.runs)
-        .where(_of(table))
-        .values(
-            lease_owner=bindparam("new_owner"),
-            lease_wake_up=bindparam("new_wake_up"),
-            lease_epoch=runs.lease_epoch + 1,
-            lease_until=_NOW + bindparam("new_ttl", type_=INTERVAL),
-            attempt=runs.attempt + 1,
-            abandoned=_abandoned(table),
-            turn_until=None,
-            wait_reason=None,
-            wait_until=None,
-        )
-        .returning(*table.columns(with_item_ids=False), _NOW.label("granted_at"))
+    facts = (
+        paused(table).label("is_paused"),
+        (runs.lease_until > _NOW).label("is_leased"),
+        (runs.wait_until > _NOW).label("is_early"),
     )
+    is_it = (runs.tenant_id == given.c.tenant, runs.id == given.c.run)
+    return found_for_each(given, select(*table.columns(), *facts).where(*is_it).with_for_update())
+
+
+def _locking(run_type: RunType) -> Callable[[AsyncConnection, Sequence[tuple[UUID, UUID]]], Any]:
+    async def lock(connection: AsyncConnection, asked: Sequence[tuple[UUID, UUID]]) -> list[Changed]:
+        """Lock runs in the order of their ids, in which all lock them who share a transaction."""
+        of_tenants, run_ids = zip(*sorted(set(asked)), strict=True)
+        values = array_values("given", _RUN_IDS, {"tenant": of_tenants, "run": run_ids})
+        rows = (await connection.execute(_lock(run_type), values)).mappings()
+        found = {(row["tenant_id"], row["id"]): dict(row) for row in rows}
+        return [found.get(one) for one in asked]
+
+    return lock
+
+
+def _take(table: RunTable) -> Callable[[Columns], ReturningUpdate[Any]]:
+    def build(given: Columns) -> ReturningUpdate[Any]:
+        runs = table.runs.c
+        return (
+            update(table.runs)
+            .where(runs.tenant_id == given["of_tenant"], runs.id == given["of_run"])
+            .values(
+                lease_owner=given["new_owner"],
+                lease_wake_up=given["new_wake_up"],
+                lease_epoch=runs.lease_epoch + 1,
+                lease_until=_NOW + given["new_ttl"],
+                attempt=runs.attempt + 1,
+                abandoned=_abandoned(table),
+                turn_until=None,
+                wait_reason=None,
+                wait_until=None,
+            )
+            .returning(*table.columns(with_item_ids=False), _NOW.label("granted_at"))
+        )
+
+    return build
+
+
+_TAKING: Types = {
+    "of_tenant": Uuid(),
+    "of_run": Uuid(),
+    "new_owner": Text(),
+    "new_wake_up": Uuid(),
+    "new_ttl": INTERVAL(),
+}
+_LOCKED: dict[RunType, Kind[tuple[UUID, UUID], Changed]] = {
+    run_type: Kind(f"leases.lock.{run_type}", _locking(run_type)) for run_type in RUN_TABLES
+}
+_TAKEN = {
+    run_type: changing(f"leases.take.{run_type}", _TAKING, "of_run", _take(table))
+    for run_type, table in RUN_TABLES.items()
+}
 
 
 @cache
@@ -185,14 +235,18 @@ class SqlLeaseKeeper:
         return Renewal(trusted_until(asked_at, lease.ttl), row.abort_requested_at is not None, row.is_paused)
 
 
-def holds(table: RunTable) -> ColumnElement[bool]:
+HELD: Types = {"held_tenant": Uuid(), "held_run": Uuid(), "held_epoch": BigInteger(), "held_by": Text()}
+_BY_PARAMETERS = parameters(HELD)
+
+
+def holds(table: RunTable, by: Columns = _BY_PARAMETERS) -> ColumnElement[bool]:
     """Match the run row while the lease of `held(lease)` is still the one in force: the fence of every write."""
     runs = table.runs.c
     return and_(
-        runs.tenant_id == bindparam("held_tenant", type_=runs.tenant_id.type),
-        runs.id == bindparam("held_run", type_=runs.id.type),
-        runs.lease_epoch == bindparam("held_epoch", type_=runs.lease_epoch.type),
-        runs.lease_owner == bindparam("held_by", type_=runs.lease_owner.type),
+        runs.tenant_id == by["held_tenant"],
+        runs.id == by["held_run"],
+        runs.lease_epoch == by["held_epoch"],
+        runs.lease_owner == by["held_by"],
         IS_ACTIVE,
     )
 

@@ -20,19 +20,21 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.sql.dml import ReturningUpdate
-from sqlalchemy.types import BigInteger, Boolean, Integer, SmallInteger, Text
+from sqlalchemy.types import BigInteger, Boolean, Integer, SmallInteger, Text, Uuid
 
 from shared.domain.items import ItemState
 from shared.domain.runs import TRANSITIONS, RunStatus, RunType, WaitReason
-from shared.persistence.arrays import Types, array_columns, array_table
+from shared.persistence.arrays import Types, array_columns, array_table, found_for_each
+from shared.persistence.changing import Columns, parameters
 from shared.persistence.items import OPEN_WORDS
-from shared.persistence.leases import holds, lease_columns
+from shared.persistence.leases import HELD, holds, lease_columns
 from shared.persistence.run_rows import RUN_TABLES, RunTable
-from shared.persistence.runs import ending_columns, watchers_of
+from shared.persistence.runs import ENDING_TYPES, ending_columns, watchers_of
 from shared.persistence.tables import JSONB, restore_run_items
 from shared.persistence.turns import paused
 from shared.ports import Item
@@ -62,6 +64,9 @@ _BULK_KIND: Types = {
     "keeps_intent": Boolean(),
 }
 KIND_TYPES: dict[RunType, Types] = {RunType.BULK: _BULK_KIND, RunType.RESTORE: {**_BULK_KIND, "plan": JSONB}}
+EACH_TYPES: dict[RunType, Types] = {
+    run_type: {"run": Uuid(), "ordinal": Integer(), **types} for run_type, types in KIND_TYPES.items()
+}
 
 
 @cache
@@ -71,33 +76,32 @@ def fence(run_type: RunType) -> Select[Any]:
     return select(*table.columns()).where(holds(table)).with_for_update(key_share=True)
 
 
-@cache
-def start(run_type: RunType) -> ReturningUpdate[Any]:
+def start(table: RunTable, given: Columns) -> ReturningUpdate[Any]:
     """Set a queued run running."""
-    table = RUN_TABLES[run_type]
     runs = table.runs.c
     changes = {
         "status": RunStatus.RUNNING.value,
         "started_at": func.coalesce(runs.started_at, _NOW),
         "event_seq": runs.event_seq + 1,
     }
-    return _told(table, **changes).where(runs.status.in_(_STARTABLE))
+    return _told(table, given, **changes).where(runs.status.in_(_STARTABLE))
 
 
-@cache
-def expanded(run_type: RunType) -> ReturningUpdate[Any]:
+def expanded(table: RunTable, given: Columns) -> ReturningUpdate[Any]:
     """Set the total to the number of item rows."""
-    table = RUN_TABLES[run_type]
     items, runs = table.items.c, table.runs.c
     total = select(func.count()).where(items.tenant_id == runs.tenant_id, items.run_id == runs.id)
-    return _change(table, expanded_at=_NOW, total_items=total.scalar_subquery())
+    return _change(table, given, expanded_at=_NOW, total_items=total.scalar_subquery())
 
 
 @cache
 def progressed(run_type: RunType) -> ReturningUpdate[Any]:
     """Count an event."""
     table = RUN_TABLES[run_type]
-    return _change(table, event_seq=table.runs.c.event_seq + 1)
+    return _change(table, parameters(HELD), event_seq=table.runs.c.event_seq + 1)
+
+
+PAGE_TYPES: Types = {**HELD, "page_size": Integer()}
 
 
 @cache
@@ -106,16 +110,39 @@ def open_page(run_type: RunType) -> Select[Any]:
 
     At most `page_size`, in order; no rows when the lease is not in force any more.
     """
+    return _open_page(RUN_TABLES[run_type], parameters(PAGE_TYPES))
+
+
+@cache
+def open_pages(run_type: RunType) -> Select[Any]:
+    """Do the same for several runs; before each item stands its run."""
+    given = array_table("given", PAGE_TYPES)
     table = RUN_TABLES[run_type]
-    moved = update(table.runs).where(holds(table)).values(first_open=_first_open(table))
-    first = select(moved.returning(table.runs.c.first_open).cte("mark").c.first_open).scalar_subquery()
+    mark = _marked(table, given.c, given.c.page_size)
+    items = _page(table, mark.c).lateral("page")
+    return select(mark.c.id, *items.c).select_from(mark.join(items, true())).order_by(mark.c.id, items.c.ordinal)
+
+
+def _open_page(table: RunTable, given: Columns) -> Select[Any]:
+    mark = _marked(table, given)
+    of = {name: select(mark.c[name]).scalar_subquery() for name in ("tenant_id", "id", "first_open")}
+    return _page(table, {**of, "page_size": given["page_size"]})
+
+
+def _marked(table: RunTable, given: Columns, *beside: ColumnElement[Any]) -> CTE:
+    runs = table.runs.c
+    moved = update(table.runs).where(holds(table, given)).values(first_open=_first_open(table))
+    return moved.returning(runs.tenant_id, runs.id, runs.first_open, *beside).cte("mark")
+
+
+def _page(table: RunTable, mark: Columns) -> Select[Any]:
     items = table.items.c
-    names = Item._fields if run_type is RunType.RESTORE else Item._fields[: Item._fields.index("step")]
+    names = Item._fields if table.run_type is RunType.RESTORE else Item._fields[: Item._fields.index("step")]
     return (
         select(*(items[name] for name in names))
-        .where(_open_from(table, first), or_(items.not_before.is_(None), items.not_before <= _NOW))
+        .where(_open_from(table, mark), or_(items.not_before.is_(None), items.not_before <= _NOW))
         .order_by(items.ordinal)
-        .limit(bindparam("page_size", type_=Integer()))
+        .limit(mark["page_size"])
     )
 
 
@@ -124,8 +151,9 @@ def next_due(run_type: RunType) -> Select[Any]:
     """Return how long until one of those items is due, and how many there are."""
     table = RUN_TABLES[run_type]
     first = select(_first_open(table)).where(holds(table)).scalar_subquery()
+    mark = {"tenant_id": _TENANT, "id": _RUN, "first_open": first}
     wait = func.min(func.coalesce(table.items.c.not_before, _NOW) - _NOW)
-    return select(func.greatest(wait, cast(timedelta(), INTERVAL)), func.count()).where(_open_from(table, first))
+    return select(func.greatest(wait, cast(timedelta(), INTERVAL)), func.count()).where(_open_from(table, mark))
 
 
 @cache
@@ -168,29 +196,80 @@ def settle(run_type: RunType) -> ReturningUpdate[Any]:
     arrays = array_columns("given", {"kinds": SmallInteger(), **KIND_TYPES[run_type]})
     ours = select(runs.id, *arrays).where(holds(table)).with_for_update(key_share=True).cte("ours")
     recorded = _recorded(table, ours)
+    counts = _counts(recorded).cte("counts")
+    grown = {name: select(counts.c[name]).scalar_subquery() for name in _COUNTED}
+    return _grown(table, parameters(HELD), grown).where(runs.id == select(ours.c.id).scalar_subquery())
+
+
+@cache
+def settle_each(run_type: RunType) -> ReturningUpdate[Any]:
+    """Do the same for the outcomes of several runs that have few items each.
+
+    `leases` has a row for each run, locked in their order, and `given` one for each outcome.
+    """
+    table = RUN_TABLES[run_type]
+    runs, items = table.runs.c, table.items.c
+    leases, given = array_table("leases", HELD), array_table("given", EACH_TYPES[run_type])
+    locked = select(runs.tenant_id, runs.id).where(holds(table, leases.c)).with_for_update(key_share=True)
+    ours = found_for_each(leases, locked, *leases.c).cte("ours")
+    recorded = (
+        update(table.items)
+        .where(items.tenant_id == ours.c.tenant_id, items.run_id == ours.c.id, ours.c.id == given.c.run)
+        .where(items.ordinal == given.c.ordinal, items.state.in_(OPEN_WORDS))
+        .values(**_changes(table, given.c))
+        .returning(items.run_id, items.state)
+        .cte("recorded")
+    )
+    counts = _counts(recorded, recorded.c.run_id).group_by(recorded.c.run_id).cte("counts")
+    grown = select(ours, *(func.coalesce(counts.c[name], 0).label(name) for name in _COUNTED))
+    by_run = grown.select_from(ours.outerjoin(counts, counts.c.run_id == ours.c.id)).cte("by_run")
+    return _grown(table, by_run.c, by_run.c)
+
+
+_COUNTED = ("succeeded", "failed", "skipped", "processed")
+
+
+def _counts(recorded: CTE, *beside: ColumnElement[Any]) -> Select[Any]:
     bad = (ItemState.FAILED.value, ItemState.UNKNOWN.value)
     final = tuple(state.value for state in ItemState if state.is_final)
-    counts = select(
+    return select(
+        *beside,
         func.count().filter(recorded.c.state == ItemState.SUCCEEDED.value).label("succeeded"),
         func.count().filter(recorded.c.state.in_(bad)).label("failed"),
         func.count().filter(recorded.c.state == ItemState.SKIPPED.value).label("skipped"),
         func.count().filter(recorded.c.state.in_(final)).label("processed"),
-    ).cte("counts")
-    grown = {name: select(counts.c[name]).scalar_subquery() for name in ("succeeded", "failed", "skipped", "processed")}
+    )
+
+
+def _grown(table: RunTable, given: Columns, by: Columns) -> ReturningUpdate[Any]:
+    runs = table.runs.c
     return _change(
         table,
-        succeeded=runs.succeeded + grown["succeeded"],
-        failed=runs.failed + grown["failed"],
-        skipped=runs.skipped + grown["skipped"],
-        processed_items=runs.processed_items + grown["processed"],
-        abandoned=case((grown["processed"] > 0, 0), else_=runs.abandoned),
-    ).where(runs.id == select(ours.c.id).scalar_subquery())
+        given,
+        succeeded=runs.succeeded + by["succeeded"],
+        failed=runs.failed + by["failed"],
+        skipped=runs.skipped + by["skipped"],
+        processed_items=runs.processed_items + by["processed"],
+        abandoned=case((by["processed"] > 0, 0), else_=runs.abandoned),
+    )
 
 
 def _recorded(table: RunTable, ours: CTE) -> CTE:
     items = table.items.c
     kind = ours.c.given_kinds[items.ordinal - _LOWEST + 1]
     given = {key: ours.c[f"given_{key}"][kind] for key in KIND_TYPES[table.run_type]}
+    return (
+        update(table.items)
+        .where(_is_open_within(table), kind > 0, items.run_id == ours.c.id)
+        .values(**_changes(table, given))
+        .returning(items.state)
+        .cte("recorded")
+    )
+
+
+def _changes(table: RunTable, given: Columns) -> dict[str, Any]:
+    """Return what an outcome makes of its item."""
+    items = table.items.c
     is_intent = items.state == ItemState.INTENT.value
     delay = cast(func.make_interval(0, 0, 0, 0, 0, 0, given["delay_ms"] / 1000.0), INTERVAL)
     changes: dict[str, Any] = {
@@ -205,13 +284,7 @@ def _recorded(table: RunTable, ours: CTE) -> CTE:
     }
     if table.run_type is RunType.RESTORE:
         changes["plan"] = func.coalesce(given["plan"], restore_run_items.c.plan)
-    return (
-        update(table.items)
-        .where(_is_open_within(table), kind > 0, items.run_id == ours.c.id)
-        .values(**changes)
-        .returning(items.state)
-        .cte("recorded")
-    )
+    return changes
 
 
 @cache
@@ -224,6 +297,7 @@ def release(run_type: RunType) -> ReturningUpdate[Any]:
     counted = bindparam("new_is_attempt", type_=Boolean())
     return _change(
         table,
+        parameters(HELD),
         **lease_columns(),
         wait_reason=func.coalesce(bindparam("new_reason", type_=Text()), in_line),
         wait_until=case((bindparam("new_is_timed", type_=Boolean()), due), else_=None),
@@ -234,27 +308,38 @@ def release(run_type: RunType) -> ReturningUpdate[Any]:
     )
 
 
-@cache
-def finish(run_type: RunType) -> ReturningUpdate[Any]:
+_CLOSED: Types = dict.fromkeys(("closed_failed", "closed_skipped", "closed_processed"), Integer())
+FINISH_TYPES = {run_type: {**HELD, **_CLOSED, **types} for run_type, types in ENDING_TYPES.items()}
+
+
+def finish(table: RunTable, given: Columns) -> ReturningUpdate[Any]:
     """End the run; what was still open is counted as closed."""
-    table = RUN_TABLES[run_type]
     runs = table.runs.c
-    closed = {name: bindparam(f"closed_{name}", type_=Integer()) for name in ("failed", "skipped", "processed")}
     return _told(
         table,
-        **ending_columns(table),
-        failed=runs.failed + closed["failed"],
-        skipped=runs.skipped + closed["skipped"],
-        processed_items=runs.processed_items + closed["processed"],
+        given,
+        **ending_columns(table, given),
+        failed=runs.failed + given["closed_failed"],
+        skipped=runs.skipped + given["closed_skipped"],
+        processed_items=runs.processed_items + given["closed_processed"],
     )
+
+
+OUTCOMES_TYPES: Types = {"tenant": Uuid(), "run": Uuid()}
 
 
 @cache
 def outcomes(run_type: RunType) -> Select[Any]:
-    """Count the items of each outcome."""
-    table = RUN_TABLES[run_type]
-    outcome = table.items.c.outcome
-    return select(outcome, func.count()).where(_of_run(table), outcome.is_not(None)).group_by(outcome)
+    """Count the items of each outcome, of several runs."""
+    table, given = RUN_TABLES[run_type], array_table("given", OUTCOMES_TYPES)
+    items = table.items.c
+    counted = (
+        select(items.outcome, func.count().label("number"))
+        .where(items.tenant_id == given.c.tenant, items.run_id == given.c.run, items.outcome.is_not(None))
+        .group_by(items.outcome)
+        .lateral("counted")
+    )
+    return select(given.c.run, *counted.c).select_from(given.join(counted, true()))
 
 
 @cache
@@ -283,14 +368,14 @@ def skipped(run_type: RunType) -> Select[Any]:
     )
 
 
-def _change(table: RunTable, **changes: Any) -> ReturningUpdate[Any]:  # noqa: ANN401  column values of any type
+def _change(table: RunTable, given: Columns, **changes: Any) -> ReturningUpdate[Any]:  # noqa: ANN401  values of any type
     known = (*table.columns(), paused(table).label("is_paused"))
-    return update(table.runs).where(holds(table)).values(**changes).returning(*known)
+    return update(table.runs).where(holds(table, given)).values(**changes).returning(*known)
 
 
-def _told(table: RunTable, **changes: Any) -> ReturningUpdate[Any]:  # noqa: ANN401  column values of any type
+def _told(table: RunTable, given: Columns, **changes: Any) -> ReturningUpdate[Any]:  # noqa: ANN401  values of any type
     """Change a run whose row this transaction has locked already: only then nobody who joins it is missed."""
-    return _change(table, **changes).returning(watchers_of(table).label("watchers"))
+    return _change(table, given, **changes).returning(watchers_of(table).label("watchers"))
 
 
 def _first_open(table: RunTable) -> ColumnElement[int]:
@@ -306,11 +391,13 @@ def _first_open(table: RunTable) -> ColumnElement[int]:
     return func.coalesce(first.scalar_subquery(), runs.first_open)
 
 
-def _open_from(table: RunTable, first: ColumnElement[int]) -> ColumnElement[bool]:
-    """Match open items of the phase that item `first` belongs to: what others refer to is finished first."""
+def _open_from(table: RunTable, mark: Columns) -> ColumnElement[bool]:
+    """Match open items of the phase that the marked item belongs to: what others refer to is finished first."""
     items, lead = table.items.c, table.items.alias("lead")
-    phase = select(lead.c.phase).where(lead.c.tenant_id == _TENANT, lead.c.run_id == _RUN, lead.c.ordinal == first)
-    is_open = and_(_of_run(table), items.ordinal >= first, items.state.in_(OPEN_WORDS))
+    of_run = (items.tenant_id == mark["tenant_id"], items.run_id == mark["id"])
+    is_lead = (lead.c.tenant_id == mark["tenant_id"], lead.c.run_id == mark["id"], lead.c.ordinal == mark["first_open"])
+    phase = select(lead.c.phase).where(*is_lead).correlate_except(lead)
+    is_open = and_(*of_run, items.ordinal >= mark["first_open"], items.state.in_(OPEN_WORDS))
     return and_(is_open, items.phase == phase.scalar_subquery())
 
 

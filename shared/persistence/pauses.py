@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from shared.domain.pauses import EVERYTHING
 from shared.domain.runs import WaitReason
 from shared.front_door import Pause
+from shared.persistence.asking import Asking
 from shared.persistence.database import translated
 from shared.persistence.leases import unleased
 from shared.persistence.run_rows import ACTIVE_WORDS, RUN_TABLES, RunTable
@@ -21,11 +22,11 @@ from shared.persistence.turns import SqlTurns, paused
 class SqlPauses:
     """`PauseRepository` over PostgreSQL, bound to one tenant's transaction."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
-        """Work inside `connection`'s transaction."""
-        self._connection = connection
+    def __init__(self, asking: Asking, tenant_id: UUID) -> None:
+        """Work inside the transaction of `asking`."""
+        self._connection = asking.connection
         self._tenant_id = tenant_id
-        self._turns = SqlTurns(connection, tenant_id)
+        self._turns = SqlTurns(asking, tenant_id)
 
     async def list(self) -> Sequence[Pause]:
         """Return what is paused for the tenant, the pauses for all tenants included, by operation."""

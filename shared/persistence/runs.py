@@ -4,12 +4,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, bindparam, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Text, case, func, or_, select, update
 
 from shared.domain.errors import safe_context
 from shared.domain.runs import RunType
 from shared.persistence import run_questions
+from shared.persistence.arrays import Types
 from shared.persistence.asking import Asking
+from shared.persistence.changing import Columns, parameters
 from shared.persistence.items import close_open_items
 from shared.persistence.run_rows import ACTIVE_WORDS, RUN_TABLES, RunTable, run_record
 from shared.persistence.tables import JSONB, restore_runs, run_watchers
@@ -86,7 +88,7 @@ class SqlRuns:
             update(table.runs)
             .where(runs.tenant_id == self._tenant_id, runs.id == run.id)
             .values(
-                **ending_columns(table),
+                **ending_columns(table, parameters(ENDING_TYPES[run.run_type])),
                 failed=runs.failed + closed.failed,
                 skipped=runs.skipped + closed.skipped,
                 processed_items=runs.processed_items + closed.processed,
@@ -113,15 +115,22 @@ def watchers_of(table: RunTable) -> ColumnElement[Sequence[UUID]]:
     return run_questions.array_of_watchers(joined.correlate(table.runs))
 
 
-def ending_columns(table: RunTable) -> dict[str, Any]:
+_ENDING: Types = {"end_status": Text(), "end_code": Text(), "end_context": JSONB, "end_summary": JSONB}
+ENDING_TYPES: dict[RunType, Types] = {
+    RunType.RESTORE: _ENDING,
+    RunType.BULK: {**_ENDING, "end_failures": JSONB},
+}
+
+
+def ending_columns(table: RunTable, given: Columns) -> dict[str, Any]:
     """Columns of an ending: the lease is given up and its epoch moved on, so that a late writer is fenced.
 
-    `ending_values` gives the parameters.
+    `given` has `ENDING_TYPES`, with what `ending_values` gives.
     """
     runs = table.runs.c
-    code, summary = bindparam("end_code", type_=Text()), bindparam("end_summary", type_=JSONB)
+    code, summary = given["end_code"], given["end_summary"]
     columns: dict[str, Any] = {
-        "status": bindparam("end_status", type_=Text()),
+        "status": given["end_status"],
         table.finished: _NOW,
         "event_seq": runs.event_seq + 1,
         "lease_owner": None,
@@ -132,14 +141,14 @@ def ending_columns(table: RunTable) -> dict[str, Any]:
         "wait_reason": None,
         "wait_until": None,
         "error_code": code,
-        "error_context": bindparam("end_context", type_=JSONB),
+        "error_context": given["end_context"],
     }
     if table.run_type is RunType.RESTORE:
         columns["failure_reason"] = code
         columns["preview"] = case((restore_runs.c.is_dry_run, summary), else_=restore_runs.c.preview)
         columns["results"] = case((restore_runs.c.is_dry_run, restore_runs.c.results), else_=summary)
     else:
-        columns["failures"] = bindparam("end_failures", type_=JSONB)
+        columns["failures"] = given["end_failures"]
         columns["results"] = summary
     return columns
 

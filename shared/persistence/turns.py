@@ -4,11 +4,11 @@ Whoever decides holds the tenant's lock, so that slots are never promised twice.
 the tenant's lock, then other rows only if they are free (`SKIP LOCKED`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -16,7 +16,9 @@ from sqlalchemy import (
     Select,
     Uuid,
     and_,
+    any_,
     bindparam,
+    column,
     exists,
     func,
     literal,
@@ -26,17 +28,22 @@ from sqlalchemy import (
     union_all,
     update,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.domain.pauses import EVERYTHING
 from shared.domain.runs import Lane, WaitReason
+from shared.persistence.asking import Asking, Kind
 from shared.persistence.run_rows import IS_ACTIVE, RUN_TABLES, RunTable, run_record
 from shared.persistence.tables import paused_operations, pauses
 from shared.ports import RunRecord, SlotLimits
 
 _NOW = func.clock_timestamp()
 _IN_LINE = text(f"wait_reason = '{WaitReason.TENANT_CAP.value}'")  # spelled out for the index, like `IS_ACTIVE`
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant, 0))")
+# In the order given: everybody locks tenants in the order of their ids.
+_LOCK = text(
+    "SELECT pg_advisory_xact_lock(hashtextextended(tenant, 0)) FROM unnest(CAST(:tenants AS text[])) AS tenant"
+)
 # A run that was given its turn keeps the slot this long until a worker takes it up. Then others may have it: a run
 # whose worker is missing does not hold up the rest of its tenant.
 KEPT_FOR = timedelta(seconds=10)
@@ -67,33 +74,33 @@ class Taken:
 
 
 class SqlTurns:
-    """Slots and pauses inside one tenant's transaction."""
+    """Slots and pauses inside one tenant's transaction, or one that several share."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
-        """Work inside `connection`'s transaction."""
-        self._connection = connection
+    def __init__(self, asking: Asking, tenant_id: UUID) -> None:
+        """Work inside the transaction of `asking`."""
+        self._asking = asking
+        self._connection = asking.connection
         self._tenant_id = tenant_id
 
     async def lock(self) -> None:
         """Wait until nobody else decides about the tenant's turns; held to the end of the transaction."""
-        await self._connection.execute(_LOCK, {"tenant": str(self._tenant_id)})
+        await _lock(self._connection, [self._tenant_id])
 
-    async def taken(self, *, but: UUID | None = None) -> Taken:
-        """Count the tenant's live leases and promised turns, without those of the run `but`."""
-        slots = Taken()
-        for row in await self._connection.execute(_busy(), {"of_tenant": self._tenant_id}):
-            if row.id != but:
-                slots = slots.with_one_more(writes=row.writes, lane=Lane(row.lane))
-        return slots
+    async def admit(self, run_id: UUID, *, writes: bool, lane: Lane, limits: SlotLimits) -> bool:
+        """Tell whether a run of this kind may be worked beside the tenant's live leases and promised turns.
+
+        Nobody else decides about the tenant's turns before the transaction's end. A promise to the run itself is no
+        hindrance.
+        """
+        return await self._asking.ask(_ADMIT, Candidate(self._tenant_id, run_id, writes, lane, limits))
 
     async def give(self, limits: SlotLimits) -> Sequence[RunRecord]:
         """Give every free slot to the run that has waited longest for one; the caller wakes the runs returned.
 
         Until a worker takes such a run up, its slot counts as taken for `KEPT_FOR`.
         """
-        await self.lock()
         given: list[RunRecord] = []
-        if not await self._connection.scalar(_anybody_waits(), {"of_tenant": self._tenant_id}):
+        if not await self._asking.ask(_LINE, self._tenant_id):
             return given
         while chosen := await self._choose(limits):
             round_ = [run for table, ids in chosen if ids for run in await self._promise(table, ids)]
@@ -103,7 +110,9 @@ class SqlTurns:
         return given
 
     async def _choose(self, limits: SlotLimits) -> list[tuple[RunTable, list[UUID]]]:
-        slots = await self.taken()
+        slots = Taken()
+        for row in await self._connection.execute(_busy(), {"of_tenants": [self._tenant_id]}):
+            slots = slots.with_one_more(writes=row.writes, lane=Lane(row.lane))
         kinds = [(True, Lane.BACKGROUND), (True, Lane.INTERACTIVE), (False, Lane.BACKGROUND), (False, Lane.INTERACTIVE)]
         fitting = [kind for kind in kinds if slots.leaves_room(limits, writes=kind[0], lane=kind[1])]
         if not fitting:
@@ -151,13 +160,59 @@ class SqlTurns:
         return and_(table.runs.c.tenant_id == self._tenant_id, _IN_LINE, IS_ACTIVE)
 
 
+class Candidate(NamedTuple):
+    """A run that asks for a slot."""
+
+    tenant_id: UUID
+    run_id: UUID
+    writes: bool
+    lane: Lane
+    limits: SlotLimits
+
+
+async def _lock(connection: AsyncConnection, tenants: Iterable[UUID]) -> None:
+    await connection.execute(_LOCK, {"tenants": [str(one) for one in sorted(set(tenants))]})
+
+
+async def _admit(connection: AsyncConnection, asked: Sequence[Candidate]) -> list[bool]:
+    """Decide in the order of the questions: who is admitted has its slot when the next one is looked at."""
+    tenants = {one.tenant_id for one in asked}
+    await _lock(connection, tenants)
+    slots: dict[UUID, dict[UUID, tuple[bool, Lane]]] = {tenant_id: {} for tenant_id in tenants}
+    for row in await connection.execute(_busy(), {"of_tenants": list(tenants)}):
+        slots[row.tenant_id][row.id] = (row.writes, Lane(row.lane))
+    return [_has_room(slots[one.tenant_id], one) for one in asked]
+
+
+def _has_room(slots: dict[UUID, tuple[bool, Lane]], one: Candidate) -> bool:
+    taken = Taken()
+    for run_id, (writes, lane) in slots.items():
+        if run_id != one.run_id:
+            taken = taken.with_one_more(writes=writes, lane=lane)
+    has_room = taken.leaves_room(one.limits, writes=one.writes, lane=one.lane)
+    if has_room:
+        slots[one.run_id] = (one.writes, one.lane)
+    return has_room
+
+
+async def _line(connection: AsyncConnection, tenants: Sequence[UUID]) -> list[bool]:
+    """Lock tenants, then tell of each whether anybody waits for a slot."""
+    await _lock(connection, tenants)
+    waiting = set(await connection.scalars(_who_waits(), {"of_tenants": list(set(tenants))}))
+    return [one in waiting for one in tenants]
+
+
+_ADMIT: Kind[Candidate, bool] = Kind("turns.admit", _admit)
+_LINE: Kind[UUID, bool] = Kind("turns.line", _line)
+_OF_TENANTS = bindparam("of_tenants", type_=ARRAY(Uuid(), dimensions=1))
+
+
 @cache
 def _busy() -> Select[Any]:
-    of_tenant = bindparam("of_tenant", type_=Uuid())
     busy = union_all(
         *(
-            select(table.runs.c.id, table.runs.c.writes, table.runs.c.lane)
-            .where(table.runs.c.tenant_id == of_tenant)
+            select(table.runs.c.tenant_id, table.runs.c.id, table.runs.c.writes, table.runs.c.lane)
+            .where(table.runs.c.tenant_id == any_(_OF_TENANTS))
             .where(or_(table.runs.c.lease_until > _NOW, table.runs.c.turn_until > _NOW))
             for table in RUN_TABLES.values()
         )
@@ -166,10 +221,11 @@ def _busy() -> Select[Any]:
 
 
 @cache
-def _anybody_waits() -> Select[Any]:
-    of_tenant = bindparam("of_tenant", type_=Uuid())
-    lines = (exists().where(table.runs.c.tenant_id == of_tenant, _IN_LINE, IS_ACTIVE) for table in RUN_TABLES.values())
-    return select(or_(*lines))
+def _who_waits() -> Select[Any]:
+    given = func.unnest(_OF_TENANTS).table_valued(column("tenant", Uuid()), name="given").render_derived()
+    runs = (table.runs for table in RUN_TABLES.values())
+    lines = (exists().where(one.c.tenant_id == given.c.tenant, _IN_LINE, IS_ACTIVE) for one in runs)
+    return select(given.c.tenant).where(or_(*lines))
 
 
 def paused(table: RunTable) -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""Transactions: of one tenant each, or of starts that share one (ADR 23); short, never open across slow work."""
+"""Transactions: short, never open across slow work; of one tenant each, or shared by several (ADR 23, 32)."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from shared.domain.errors import ReinstateError
+from shared.domain.errors import CommitUnheard, ReinstateError, TransientError
 from shared.persistence.archives import SqlArchives
 from shared.persistence.asking import Alone, Asking, Member, Rounds
 from shared.persistence.audit import SqlAudit
@@ -41,7 +41,12 @@ R = TypeVar("R")
 
 # Somebody may have died with a lock in hand: then those who share a transaction part, and one of them waits.
 _LOCK_TIMEOUT = "250ms"
-_IMPATIENT = select(func.set_config("lock_timeout", _LOCK_TIMEOUT, True))  # noqa: FBT003  PostgreSQL's `is_local`
+# And what is asked for several at a time joins their keys, of which there are few, however small a table was when the
+# connection planned the statement: each is looked up by index.
+_SHARED = select(
+    func.set_config("lock_timeout", _LOCK_TIMEOUT, True),  # noqa: FBT003  PostgreSQL's `is_local`
+    func.set_config("enable_seqscan", "off", True),  # noqa: FBT003  likewise
+)
 
 
 class SqlTransaction:
@@ -57,18 +62,18 @@ class SqlTransaction:
 
     @property
     def connection(self) -> AsyncConnection:
-        """The transaction's; whoever shares it with other tenants' work has none."""
+        """The transaction's; for who shares it, as much of it as executes statements."""
         return self.asking.connection
 
     @cached_property
     def ledger(self) -> SqlLedger:
         """What a lease's holder writes."""
-        return SqlLedger(self.connection, self.tenant_id)
+        return SqlLedger(self.asking, self.tenant_id)
 
     @cached_property
     def turns(self) -> SqlTurns:
         """Whose turn it is to take a free slot."""
-        return SqlTurns(self.connection, self.tenant_id)
+        return SqlTurns(self.asking, self.tenant_id)
 
     @cached_property
     def retries(self) -> SqlRetries:
@@ -83,7 +88,7 @@ class SqlTransaction:
     @cached_property
     def pauses(self) -> SqlPauses:
         """What is paused for the tenant."""
-        return SqlPauses(self.connection, self.tenant_id)
+        return SqlPauses(self.asking, self.tenant_id)
 
     @cached_property
     def inbox(self) -> SqlInbox:
@@ -93,7 +98,7 @@ class SqlTransaction:
     @cached_property
     def authority(self) -> SqlAuthority:
         """Tenant and initiator of a run, read again at execution."""
-        return SqlAuthority(self.connection, self.tenant_id)
+        return SqlAuthority(self.asking, self.tenant_id)
 
     @cached_property
     def audit(self) -> SqlAudit:
@@ -197,15 +202,21 @@ class SqlUnitOfWork:
 
         Returns what each work led to, or why it was refused: a refusal takes back what its own work took, and nothing
         of the others'. Whatever else goes wrong is raised and rolls all of it back, a wait for somebody else's lock
-        included: then each work has to be done by itself.
+        included: then each work has to be done by itself. `CommitUnheard`: the commit may have happened.
         """
-        sheet = self._sheet()
-        with translated():
-            async with self._engine.begin() as connection:
-                await connection.execute(_IMPATIENT)
-                rounds = Rounds(connection)
-                results = await rounds.work([self._in_turn(chain, rounds, sheet) for chain in chains])
-                await sheet.write(connection)
+        sheet, is_done = self._sheet(), False
+        try:
+            with translated():
+                async with self._engine.begin() as connection:
+                    await connection.execute(_SHARED)
+                    rounds = Rounds(connection)
+                    results = await rounds.work([self._in_turn(chain, rounds, sheet) for chain in chains])
+                    await sheet.write(connection)
+                    is_done = True
+        except TransientError as error:
+            if is_done:
+                raise CommitUnheard(error.code) from error
+            raise
         sheet.tell(self._hints)
         return results
 

@@ -23,12 +23,21 @@ class Batcher(Generic[T, R]):
     """
 
     def __init__(
-        self, flush: Callable[[Sequence[T]], Awaitable[Sequence[R]]], *, max_items: int, max_wait: float
+        self,
+        flush: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        *,
+        max_items: int,
+        max_wait: float,
+        before: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Batch for one event loop; no task runs while nothing waits."""
+        """Batch for one event loop; no task runs while nothing waits.
+
+        `before` is awaited before each batch is taken: what comes meanwhile is in it.
+        """
         if max_items < 1 or max_wait < 0:
             raise ValueError("max_items must be at least 1 and max_wait not negative")
         self._flush = flush
+        self._before = before
         self._max_items = max_items
         self._max_wait = max_wait
         self._waiting: dict[Future[R], tuple[T, float]] = {}
@@ -68,6 +77,8 @@ class Batcher(Generic[T, R]):
         try:
             while self._waiting:
                 await self._gather()
+                if self._before is not None:
+                    await self._before()
                 await self._flush_batch()
         finally:
             self._flusher = None

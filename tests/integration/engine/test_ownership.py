@@ -18,6 +18,7 @@ from shared.domain.items import Outcome
 from shared.domain.runs import RunStatus
 from shared.engine.guard import LeaseGuard
 from shared.engine.settings import EngineSettings
+from shared.engine.sharing import Sharing
 from shared.engine.slices import RunSlice
 from shared.engine.work import Slice, WorkItem
 from shared.ports import Intent, Item, ItemResult, Lease, NewItem, RunRecord, SlotLimits
@@ -253,7 +254,7 @@ async def test_a_worker_that_was_frozen_while_it_committed_an_intent_does_not_se
         connection=TenantConnection(run.tenant_id, "graph", "directory", {}),
         work=ToyWork(1),
         guard=LeaseGuard(world.keeper, lease, SHORT, lambda: frozen.now),
-        uow=frozen,
+        settling=Sharing(frozen, "settle"),
         settings=EngineSettings(owner="frozen:1"),
         end=never_ends,
         is_draining=lambda: False,
