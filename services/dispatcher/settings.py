@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from services.dispatcher.streams.settings import StreamSettings
+from shared.keys.settings import KeySettings
 from shared.runtime.settings import PreviewSettings
 
 MAX_BODY = 8 * 1024 * 1024  # bytes; an explicit selection of 100,000 ids is 3.9 MB
@@ -10,7 +11,7 @@ MAX_IMPORT = 64 * 1024 * 1024  # bytes of an archive; a tenant with 2,000 polici
 MAX_REQUESTS = 128  # of which as many work as there are database connections; the others wait for one
 
 
-class DispatcherSettings(PreviewSettings):
+class DispatcherSettings(PreviewSettings, KeySettings):
     """Validated at start."""
 
     dispatcher_prefetch: int = Field(

@@ -224,4 +224,12 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
     SafeCode.FOLDER_NOT_EMPTY: ErrorText(
         "The folder is not empty", "Name a new folder: nothing that exists is written over."
     ),
+    SafeCode.KEY_UNAVAILABLE: ErrorText(
+        "The tenant's data key cannot be opened",
+        "See which key-encryption key is missing: reinstate keys status; then set it again in KEY_ENCRYPTION_KEYS.",
+    ),
+    SafeCode.TENANT_SHREDDED: ErrorText(
+        "The tenant's keys were destroyed",
+        "Nothing can be read any more, and nothing brings it back: that was asked for.",
+    ),
 }

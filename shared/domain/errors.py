@@ -98,6 +98,8 @@ class SafeCode(StrEnum):
     ARCHIVE_EXCEEDS_LIMITS = "archive.exceeds_limits"
     ARCHIVE_HOLDS_NOTHING = "archive.holds_nothing"
     FOLDER_NOT_EMPTY = "folder.not_empty"
+    KEY_UNAVAILABLE = "key.unavailable"
+    TENANT_SHREDDED = "tenant.shredded"
 
     @property
     def family(self) -> str:

@@ -17,6 +17,7 @@ from shared.domain.errors import PoisonMessage, SafeCode
 from shared.engine.engine import Engine
 from shared.engine.settings import EngineSettings
 from shared.engine.work import Work
+from shared.keys.settings import KeySettings
 from shared.messaging.application import Application, application
 from shared.messaging.broker import GRACEFUL_TIMEOUT
 from shared.messaging.envelope import Envelope
@@ -28,6 +29,7 @@ from shared.persistence.database import create_engine
 from shared.persistence.leases import SqlLeaseKeeper
 from shared.persistence.outbox import OutboxHints, SqlOutboxSource
 from shared.persistence.unit_of_work import SqlUnitOfWork
+from shared.persistence.vault import Vault
 from shared.persistence.vitals import SqlVitals
 from shared.runtime import logging
 from shared.runtime.failpoints import arm_from_environment
@@ -39,7 +41,7 @@ _SIDE_POOL = 2  # connections of the lease keeper, and of the relay: neither may
 Subscribe = Callable[[Intake, Engine, int], None]
 
 
-class WorkerSettings(ConsumerSettings):
+class WorkerSettings(ConsumerSettings, KeySettings):
     """What both workers can be told. Each worker is deployed, and so set, on its own."""
 
     worker_prefetch: int = Field(
@@ -104,7 +106,8 @@ def worker_application(
     sizes = (settings.worker_pool_size, _SIDE_POOL, _SIDE_POOL)
     items, leases, outbox = (create_engine(database_url, service=service, pool_size=size) for size in sizes)
     hints = OutboxHints()
-    uow = SqlUnitOfWork(items, service=service, hints=hints)
+    vault = Vault(leases, settings.key_ring())  # a pool whose users wait for nothing else
+    uow = SqlUnitOfWork(items, service=service, hints=hints, vault=vault)
     engine = Engine(uow, SqlLeaseKeeper(leases), works(uow), _pace(service, settings))
     publisher = ConfirmedPublisher(amqp_url, service)
     relay = OutboxRelay(SqlOutboxSource(outbox, service, hints), publisher)

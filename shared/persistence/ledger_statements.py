@@ -14,6 +14,7 @@ from sqlalchemy import (
     Select,
     UpdateBase,
     and_,
+    any_,
     bindparam,
     case,
     cast,
@@ -22,7 +23,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import INTERVAL
+from sqlalchemy.dialects.postgresql import ARRAY, INTERVAL
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.types import BigInteger, Boolean, Integer, SmallInteger, Text
 
@@ -43,6 +44,7 @@ _TENANT = bindparam("of_tenant", type_=restore_run_items.c.tenant_id.type)
 _RUN = bindparam("of_run", type_=restore_run_items.c.run_id.type)
 _LOWEST, _HIGHEST = bindparam("lowest", type_=Integer()), bindparam("highest", type_=Integer())
 
+VEILED = frozenset({"request_hash", "before_sha256", "left_fingerprint", "left_assignments_fingerprint"})
 _UNDO_TYPES: Types = dict.fromkeys(("before_sha256", "left_fingerprint", "left_assignments_fingerprint"), Text())
 INTENT_TYPES: Types = {
     "ordinal": Integer(),
@@ -126,6 +128,16 @@ def next_due(run_type: RunType) -> Select[Any]:
     first = select(_first_open(table)).where(holds(table)).scalar_subquery()
     wait = func.min(func.coalesce(table.items.c.not_before, _NOW) - _NOW)
     return select(func.greatest(wait, cast(timedelta(), INTERVAL)), func.count()).where(_open_from(table, first))
+
+
+@cache
+def item_ids() -> Select[Any]:
+    """Return which items stand at `ordinals` of a restore."""
+    items = restore_run_items.c
+    given = bindparam("ordinals", type_=ARRAY(Integer()))
+    return select(items.ordinal, items.item_id).where(
+        items.tenant_id == _TENANT, items.run_id == _RUN, items.ordinal == any_(given)
+    )
 
 
 @cache

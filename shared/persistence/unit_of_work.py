@@ -32,22 +32,32 @@ from shared.persistence.snapshots import SqlSnapshots
 from shared.persistence.tenants import SqlTenants
 from shared.persistence.turns import SqlTurns
 from shared.persistence.undoing import SqlUndos
+from shared.persistence.vault import Keys, NoKeys, Vault
 
 
 class SqlTransaction:
     """One open transaction and the repositories that work inside it."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID, service: str, *, hands_over: bool = False) -> None:
-        """Bind every repository to one tenant; `hands_over`: as `SqlOutbox` takes it."""
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        tenant_id: UUID,
+        service: str,
+        *,
+        hands_over: bool = False,
+        keys: Keys | None = None,
+    ) -> None:
+        """Bind every repository to one tenant and its keys; `hands_over`: as `SqlOutbox` takes it."""
         self.connection = connection
         self.tenant_id = tenant_id
+        self.keys = keys or NoKeys()
         self.runs = SqlRuns(connection, tenant_id)
         self.outbox = SqlOutbox(connection, tenant_id, service, self.runs, hands_over=hands_over)
 
     @cached_property
     def ledger(self) -> SqlLedger:
         """What a lease's holder writes."""
-        return SqlLedger(self.connection, self.tenant_id)
+        return SqlLedger(self.connection, self.tenant_id, self.keys)
 
     @cached_property
     def turns(self) -> SqlTurns:
@@ -77,7 +87,7 @@ class SqlTransaction:
     @cached_property
     def authority(self) -> SqlAuthority:
         """Tenant and initiator of a run, read again at execution."""
-        return SqlAuthority(self.connection, self.tenant_id)
+        return SqlAuthority(self.connection, self.tenant_id, self.keys)
 
     @cached_property
     def audit(self) -> SqlAudit:
@@ -102,7 +112,7 @@ class SqlTransaction:
     @cached_property
     def run_lists(self) -> SqlRunLists:
         """Pages of runs and their items."""
-        return SqlRunLists(self.connection, self.tenant_id)
+        return SqlRunLists(self.connection, self.tenant_id, self.keys)
 
     @cached_property
     def in_need(self) -> SqlRunsInNeed:
@@ -112,22 +122,22 @@ class SqlTransaction:
     @cached_property
     def policies(self) -> SqlPolicies:
         """The inventory."""
-        return SqlPolicies(self.connection, self.tenant_id)
+        return SqlPolicies(self.connection, self.tenant_id, self.keys)
 
     @cached_property
     def snapshots(self) -> SqlSnapshots:
         """Captured contents by hash."""
-        return SqlSnapshots(self.connection, self.tenant_id)
+        return SqlSnapshots(self.connection, self.tenant_id, self.keys)
 
     @cached_property
     def backups(self) -> SqlBackups:
         """Backup sets and their items."""
-        return SqlBackups(self.connection, self.tenant_id)
+        return SqlBackups(self.connection, self.tenant_id, self.keys)
 
     @cached_property
     def archives(self) -> SqlArchives:
         """Finished exports."""
-        return SqlArchives(self.connection, self.tenant_id)
+        return SqlArchives(self.connection, self.tenant_id, self.keys)
 
     @cached_property
     def budgets(self) -> SqlBudgets:
@@ -142,7 +152,7 @@ class SqlTransaction:
     @cached_property
     def restores(self) -> SqlRestores:
         """What previews and executions keep beside the ledger."""
-        return SqlRestores(self.connection, self.tenant_id, self.ledger)
+        return SqlRestores(self.connection, self.tenant_id, self.ledger, self.keys)
 
     @cached_property
     def dead_messages(self) -> SqlDeadMessages:
@@ -158,8 +168,14 @@ class SqlTransaction:
 class SqlUnitOfWork:
     """`UnitOfWork` over PostgreSQL for one service."""
 
-    def __init__(self, engine: AsyncEngine, *, service: str, hints: OutboxHints | None = None) -> None:
-        """Send outbox rows as `service`; `hints` wakes its relay after a commit."""
+    def __init__(
+        self, engine: AsyncEngine, *, service: str, hints: OutboxHints | None = None, vault: Vault | None = None
+    ) -> None:
+        """Send outbox rows as `service`; `hints` wakes its relay after a commit.
+
+        Without a `vault` nothing that is sealed can be read, and nothing that must be sealed can be written.
+        """
+        self._vault = vault
         self._engine = engine
         self._service = service
         self._hints = hints or OutboxHints()
@@ -171,9 +187,12 @@ class SqlUnitOfWork:
         Raises `TransientError(SERVICE_UNAVAILABLE)` when the database does not answer. A cancellation during the commit
         leaves open whether it happened: callers are idempotent.
         """
+        keys = self._vault.of(tenant_id) if self._vault else None
         with translated():
             async with self._engine.begin() as connection:
-                transaction = SqlTransaction(connection, tenant_id, self._service, hands_over=self._hints.takes_rows)
+                transaction = SqlTransaction(
+                    connection, tenant_id, self._service, hands_over=self._hints.takes_rows, keys=keys
+                )
                 yield transaction
                 await transaction.outbox.write()
         if transaction.outbox.used:

@@ -112,7 +112,7 @@ async def get_preview(
         record = await _found(tx, RunType.RESTORE, run)
         if record.writes:
             raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
-        rows = await tx.run_lists.items(RunType.RESTORE, run, ItemFilter(), after=after, limit=limit + 1)
+        rows = await tx.run_lists.planned_items(run, after=after, limit=limit + 1)
         actions = await tx.run_lists.plan_actions(run)
         judgement = await _judged(tx, record, room.preview_age)
     page, following = cut(rows, limit, lambda item: cursors.encode(f"preview:{run}", item.ordinal))

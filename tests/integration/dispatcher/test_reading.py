@@ -11,6 +11,7 @@ import pytest
 from shared.domain.runs import RunType
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from tests.support.builders import Person, World, a_new_run
+from tests.support.keys import a_vault
 
 
 def tenant_of(path: str) -> UUID:
@@ -32,7 +33,7 @@ async def pages(http: httpx.AsyncClient, path: str, person: Person, **params: st
 @pytest.fixture
 async def runs(world: World, tenant: str) -> list[UUID]:
     """Three bulk runs and two previews of the tenant, and one of somebody else; oldest first."""
-    uow = SqlUnitOfWork(world.engine, service="test")
+    uow = SqlUnitOfWork(world.engine, service="test", vault=a_vault(world.engine))
     tenant_id, other = tenant_of(tenant), await world.add_tenant("Fabrikam")
     set_id, _ = await world.add_backup_set(tenant_id)
     restore = {"run_type": RunType.RESTORE, "operation": "restore.preview", "backup_set_id": set_id}
@@ -160,7 +161,7 @@ async def test_an_archive_is_downloaded_whole_and_only_once_it_is_finished(
 ) -> None:
     run_id, tenant_id = runs[0], tenant_of(tenant)
     place = f"{tenant}/bulk-operation-runs/{run_id}/archive"
-    uow = SqlUnitOfWork(world.engine, service="test")
+    uow = SqlUnitOfWork(world.engine, service="test", vault=a_vault(world.engine))
     async with uow.begin(tenant_id) as tx:
         await tx.archives.begin(run_id)
         await tx.archives.append(run_id, 0, [b"PK", b"rest"])
