@@ -73,7 +73,14 @@ def test_who_it_is_about_is_not_told() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["graph.throttled", "restore.preview", "0198c0de-0000-7000-8000-000000000001", "auth.token_invalid", "ab" * 32, "3"],
+    [
+        "graph.throttled",
+        "restore.preview",
+        "0198c0de-0000-7000-8000-000000000001",
+        "auth.token_invalid",
+        "ab" * 32,
+        "3",
+    ],
 )
 def test_what_is_no_secret_is_shown_as_it_is(text: str) -> None:
     assert scrubbed(text) == text
@@ -81,7 +88,17 @@ def test_what_is_no_secret_is_shown_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["password", "clientSecret", "X-Api-Key", "refresh_token", "Set-Cookie", "db_dsn", "database_url", "graphUrl", "wifiPsk"],
+    [
+        "password",
+        "clientSecret",
+        "X-Api-Key",
+        "refresh_token",
+        "Set-Cookie",
+        "db_dsn",
+        "database_url",
+        "graphUrl",
+        "wifiPsk",
+    ],
 )
 def test_a_name_alone_hides_its_value(name: str) -> None:
     assert is_denied(name)
