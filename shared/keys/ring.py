@@ -9,7 +9,7 @@ import binascii
 import os
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -85,13 +85,22 @@ class KeyRing:
 
     async def wrap(self, secret: bytes, context: bytes) -> bytes:
         """Wrap with the active key."""
-        return await self.wrappers[self.active].wrap(secret, context)
+        return await _told(self.wrappers[self.active].wrap(secret, context))
 
     async def unwrap(self, kek_id: str, wrapped: bytes, context: bytes) -> bytes:
         """Unwrap with the key of this id; raise `KeyUnavailable` when it is not set."""
         if kek_id not in self.wrappers:
             raise KeyUnavailable("not_set")
-        return await self.wrappers[kek_id].unwrap(wrapped, context)
+        return await _told(self.wrappers[kek_id].unwrap(wrapped, context))
+
+
+async def _told(work: Awaitable[bytes]) -> bytes:
+    try:
+        return await work
+    except KeyUnavailable:
+        raise
+    except Exception:  # noqa: BLE001  a service's own errors may hold what it was given
+        raise KeyUnavailable("service_failed") from None
 
 
 def references(text: str) -> Sequence[tuple[str, str]]:

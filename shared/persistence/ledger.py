@@ -22,7 +22,7 @@ from shared.domain.runs import Counts, RunType, WaitReason
 from shared.persistence import ledger_statements as statements
 from shared.persistence import plan_secrets
 from shared.persistence.arrays import array_values
-from shared.persistence.items import close_open_items
+from shared.persistence.items import close_open_items, items_at
 from shared.persistence.leases import SqlLeases, fenced, held
 from shared.persistence.run_rows import RUN_TABLES, run_record
 from shared.persistence.runs import ending_values
@@ -149,8 +149,8 @@ class SqlLedger(SqlLeases):
         planned = [result for result in results if result.plan]
         if not planned:
             return results
-        of = {**self._of(lease), "ordinals": [result.ordinal for result in planned]}
-        ids = {row.ordinal: row.item_id for row in await self._connection.execute(statements.item_ids(), of)}
+        table, ordinals = RUN_TABLES[lease.run_type], [result.ordinal for result in planned]
+        ids = await items_at(self._connection, table, self._tenant_id, lease.run_id, ordinals)
         # A result for a row that is not there changes nothing: which id it is sealed for does not matter.
         given = [(ids.get(result.ordinal, lease.run_id), result.plan) for result in planned]
         plans = dict(zip((r.ordinal for r in planned), await plan_secrets.protect(self._keys, given), strict=True))

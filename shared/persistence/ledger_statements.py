@@ -14,7 +14,6 @@ from sqlalchemy import (
     Select,
     UpdateBase,
     and_,
-    any_,
     bindparam,
     case,
     cast,
@@ -23,7 +22,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, INTERVAL
+from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.types import BigInteger, Boolean, Integer, SmallInteger, Text
 
@@ -128,16 +127,6 @@ def next_due(run_type: RunType) -> Select[Any]:
     first = select(_first_open(table)).where(holds(table)).scalar_subquery()
     wait = func.min(func.coalesce(table.items.c.not_before, _NOW) - _NOW)
     return select(func.greatest(wait, cast(timedelta(), INTERVAL)), func.count()).where(_open_from(table, first))
-
-
-@cache
-def item_ids() -> Select[Any]:
-    """Return which items stand at `ordinals` of a restore."""
-    items = restore_run_items.c
-    given = bindparam("ordinals", type_=ARRAY(Integer()))
-    return select(items.ordinal, items.item_id).where(
-        items.tenant_id == _TENANT, items.run_id == _RUN, items.ordinal == any_(given)
-    )
 
 
 @cache

@@ -22,7 +22,7 @@ _DENIED = (
     *("apikey", "privatekey", "accesskey", "accountkey", "clientkey", "connectionstring", "dsn"),
 )
 # Names that hold a denied word and no secret: exactly these.
-_ALLOWED = frozenset({"secret_ref_kind", "token_expires_in"})
+_ALLOWED = frozenset({"token_expires_in"})
 _PAYLOADS = frozenset(
     {"body", "payload", "data", "content", "request", "response", "settings", "headers", "sql", "params"}
 )

@@ -22,6 +22,11 @@ class FromElsewhere(LocalWrapper):
         super().__init__(b"\1" * 31 + b"\2")
 
 
+class Failing(FromElsewhere):
+    async def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        raise RuntimeError(f"hunter2 {wrapped!r}")
+
+
 def broken() -> None:
     raise RuntimeError("hunter2")
 
@@ -58,6 +63,14 @@ async def test_a_wrapped_key_opens_under_its_own_context_and_key_only(old: Path)
 async def test_a_service_of_its_own_is_loaded_by_name() -> None:
     ring = key_ring(f"cloud=kms:{__name__}:FromElsewhere")
     assert await ring.unwrap("cloud", await ring.wrap(b"s" * 32, CONTEXT), CONTEXT) == b"s" * 32
+
+
+async def test_what_a_service_says_when_it_fails_is_not_passed_on() -> None:
+    ring = key_ring(f"cloud=kms:{__name__}:Failing")
+    with pytest.raises(KeyUnavailable) as caught:
+        await ring.unwrap("cloud", b"w", CONTEXT)
+    assert (str(caught.value), caught.value.context) == ("key.unavailable", {"reason": "service_failed"})
+    assert caught.value.__cause__ is None
 
 
 @pytest.mark.parametrize(

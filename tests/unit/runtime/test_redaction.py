@@ -106,6 +106,13 @@ def test_a_name_alone_hides_its_value(name: str) -> None:
     assert CANARY not in str(redacted({"detail": [{name: {"deep": CANARY}}]}))
 
 
+def test_a_name_that_only_sounds_like_a_secret_is_on_the_other_list() -> None:
+    assert redacted({"token_expires_in": 3600, "Token_expires_in": 3600}) == {
+        "token_expires_in": 3600,
+        "Token_expires_in": REDACTED,
+    }
+
+
 SECRETS = st.text("abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789_-", min_size=12, max_size=40)
 NOISE = st.text(max_size=60)
 FORMS = st.sampled_from(
