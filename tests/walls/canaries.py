@@ -130,7 +130,9 @@ async def _search(system: System, canaries: Canaries) -> Counts:
 async def _work(system: System, world: World, rabbit: Rabbit, canaries: Canaries, counts: Counts) -> UUID:
     directory = await asyncio.to_thread(system.simulator.new_tenant, sample=True)
     canaries.plant("client secret", system.simulator.client_secret)
-    canaries.plant("access token", await asyncio.to_thread(system.simulator.token, directory))
+    token = await asyncio.to_thread(system.simulator.token, directory)
+    header, _, claims = token.partition(".")
+    canaries.plant("access token", f"{header}.{claims[:60]}")  # how every token of this directory begins
     tenant_id = await world.add_tenant("Canaries", external_id=directory, connection=system.connection())
     keys = SqlKeyAdministration(world.engine, session_ring(), actor="walls")
     await keys.store_credential(tenant_id, system.simulator.client_secret)
