@@ -51,8 +51,8 @@ async def _status(output: Output) -> None:
 def rotate(as_json: JsonFlag = False) -> None:
     """Wrap every data key by the first key of KEY_ENCRYPTION_KEYS. May be stopped anywhere and started again.
 
-    Services must know the new key first: set it in front of the old one, restart them, then rotate. Afterwards the old
-    one is not needed any more, except for copies of the database that are older.
+    Services must know the new key first, behind the old one and then in front of it: docs/how-to has the steps.
+    Afterwards the old one is not needed any more, except for copies of the database that are older.
     """
     with reporting(as_json) as output:
         run(_rotate(output))
