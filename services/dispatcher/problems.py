@@ -182,6 +182,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         403: "The role does not allow it",
         404: "Not there, or not for this caller",
         409: "Not in this state",
+        410: "The tenant's keys were destroyed: it cannot be read any more",
         413: "The body is too large",
         422: "Not as it should be; `errors` names the fields",
         503: "Try again later",

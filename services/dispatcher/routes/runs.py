@@ -102,7 +102,12 @@ async def list_bulk_operation_run_items(
     return await _items(RunType.BULK, run, ItemFilter(state, outcome), member, room, cursor=cursor, limit=limit)
 
 
-@router.get(f"{_RESTORE}/preview", operation_id="getPreview", responses=_LIST, response_model_exclude_none=True)
+@router.get(
+    f"{_RESTORE}/preview",
+    operation_id="getPreview",
+    responses=responses(400, 404, 410, 422),
+    response_model_exclude_none=True,
+)
 async def get_preview(
     run: UUID, member: TheMember, room: TheRoom, cursor: Cursor = None, limit: Limit = 50
 ) -> PreviewView:
@@ -136,7 +141,10 @@ async def list_id_map(
     f"{_BULK}/archive",
     operation_id="downloadArchive",
     response_class=StreamingResponse,
-    responses={**_READ, 200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}},
+    responses={
+        **responses(404, 410),
+        200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}},
+    },
 )
 async def download_archive(run: UUID, member: TheMember, room: TheRoom) -> StreamingResponse:
     """Download the file that an export made; 404 until it is whole. A broken transfer is shorter than promised."""
