@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from cli.demo.fleet import Fleet
-from cli.stack import Stack, start_stack
+from cli.stack import Stack, start_stack, state
 from shared.domain.operations import Role
 from shared.messaging import topology_admin
 from shared.persistence.administration import SqlAdministration
@@ -55,7 +55,7 @@ async def stage(source: Path | None) -> AsyncIterator[Stage]:
         cleanup.push_async_callback(asyncio.to_thread, stack.close)
         stack_seconds = round(time.monotonic() - began, 2)
         simulator = await asyncio.to_thread(wait_until_ready, process, folder)
-        fleet = Fleet(folder, _environment(stack, simulator))
+        fleet = Fleet(folder, _environment(stack, simulator, folder))
         cleanup.push_async_callback(asyncio.to_thread, fleet.stop)
         await _lay_foundations(stack)
         fleet.launch_all(bulk_worker=1, restore_worker=2)
@@ -79,8 +79,9 @@ def _end(process: "subprocess.Popen[str]") -> None:
         process.stdout.close()
 
 
-def _environment(stack: Stack, simulator: RunningSimulator) -> dict[str, str]:
+def _environment(stack: Stack, simulator: RunningSimulator, folder: Path) -> dict[str, str]:
     return {
+        "KEY_ENCRYPTION_KEYS": stack.key_encryption_keys or state.key_encryption_keys(folder),
         "AMQP_URL": stack.amqp_url,
         "DATABASE_URL": stack.database_url,
         "RABBITMQ_MANAGEMENT_URL": stack.management_url,
