@@ -62,9 +62,7 @@ issuer.serve(Mode.DEVELOPMENT, port=0, audience="a", announce=ask)
 
 def written_by(program: str) -> tuple[int, str, list[dict[str, Any]]]:
     """Run a program; return how it ended, all it wrote, and its log lines."""
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout + done.stderr, [json.loads(line) for line in done.stderr.splitlines()]
 
 
