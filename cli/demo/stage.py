@@ -15,7 +15,7 @@ from uuid import UUID
 
 from cli.broker_logins import remove_logins, service_logins, vhost_of
 from cli.demo.fleet import Fleet
-from cli.stack import Stack, start_stack
+from cli.stack import Stack, start_stack, state
 from shared.domain.operations import Role
 from shared.messaging import topology_admin
 from shared.persistence.administration import SqlAdministration
@@ -57,7 +57,7 @@ async def stage(source: Path | None) -> AsyncIterator[Stage]:
         simulator = await asyncio.to_thread(wait_until_ready, process, folder)
         prefix = f"demo-{secrets.token_hex(4)}"  # the servers may be somebody's who has users already
         cleanup.push_async_callback(remove_logins, stack.management_url, prefix)
-        fleet = Fleet(folder, _environment(stack, simulator))
+        fleet = Fleet(folder, _environment(stack, simulator, folder))
         cleanup.push_async_callback(asyncio.to_thread, fleet.stop)
         await _lay_foundations(stack)
         fleet.logins = await service_logins(stack.management_url, stack.amqp_url, prefix)
@@ -82,8 +82,9 @@ def _end(process: "subprocess.Popen[str]") -> None:
         process.stdout.close()
 
 
-def _environment(stack: Stack, simulator: RunningSimulator) -> dict[str, str]:
+def _environment(stack: Stack, simulator: RunningSimulator, folder: Path) -> dict[str, str]:
     return {
+        "KEY_ENCRYPTION_KEYS": stack.key_encryption_keys or state.key_encryption_keys(folder),
         "AMQP_URL": stack.amqp_url,
         "DATABASE_URL": stack.database_url,
         "RABBITMQ_MANAGEMENT_URL": stack.management_url,

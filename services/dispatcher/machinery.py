@@ -37,6 +37,7 @@ from shared.persistence.outbox import OutboxHints, SqlOutboxSource
 from shared.persistence.run_changes import SqlRunChanges
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.persistence.users import SqlDirectory
+from shared.persistence.vault import Vault
 from shared.persistence.vitals import SqlVitals
 from shared.runtime.health import State
 from shared.runtime.tasks import BackgroundTasks
@@ -79,8 +80,11 @@ async def running(
         service=ServiceName.DISPATCHER,
         pool_size=settings.dispatcher_pool_size,
     )
+    # Keys are looked up while a transaction is open: with one pool for both, all could wait for one another.
+    keys = create_engine(settings.database_url.get_secret_value(), service=ServiceName.DISPATCHER, pool_size=1)
     hints = OutboxHints()
-    uow = SqlUnitOfWork(engine, service=ServiceName.DISPATCHER, hints=hints)
+    vault = Vault(keys, settings.key_ring())
+    uow = SqlUnitOfWork(engine, service=ServiceName.DISPATCHER, hints=hints, vault=vault)
     directory = SqlDirectory(engine)
     bounds = Bounds(
         timedelta(seconds=settings.dispatcher_wake_after),
@@ -130,6 +134,7 @@ async def running(
     finally:
         await publisher.stop()
         await engine.dispose()
+        await keys.dispose()
         log.info("dispatcher.stopped")
 
 

@@ -242,4 +242,12 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
         "A command does not say who sent it",
         "Have the publisher set the property user_id to its own broker user; the message itself is kept.",
     ),
+    SafeCode.KEY_UNAVAILABLE: ErrorText(
+        "The tenant's data key cannot be opened",
+        "See which key-encryption key is missing: reinstate keys status; then set it again in KEY_ENCRYPTION_KEYS.",
+    ),
+    SafeCode.TENANT_SHREDDED: ErrorText(
+        "The tenant's keys were destroyed",
+        "Nothing can be read any more, and nothing brings it back: that was asked for.",
+    ),
 }

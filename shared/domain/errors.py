@@ -102,6 +102,8 @@ class SafeCode(StrEnum):
     RESTORE_FIXED_AT_CREATION = "restore.fixed_at_creation"
     AUTHZ_TENANT_MISSING = "authz.tenant_missing"
     MESSAGE_SENDER_UNKNOWN = "message.sender_unknown"
+    KEY_UNAVAILABLE = "key.unavailable"
+    TENANT_SHREDDED = "tenant.shredded"
 
     @property
     def family(self) -> str:

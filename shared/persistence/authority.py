@@ -1,7 +1,7 @@
 """May this run still be worked? Read again when a worker takes it up, since it may have waited for hours."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -13,9 +13,11 @@ from shared.connectors.port import TenantConnection
 from shared.domain.capabilities import Capability, Role
 from shared.domain.errors import SafeCode
 from shared.domain.operations import OPERATIONS
+from shared.keys.texts import SealedText
 from shared.persistence.arrays import Types, array_table, array_values, found_for_each
 from shared.persistence.asking import Asking, Kind
-from shared.persistence.tables import memberships, tenants, users
+from shared.persistence.tables import memberships, tenant_credentials, tenants, users
+from shared.persistence.vault import Keys, NoKeys
 from shared.ports import RunRecord
 
 
@@ -30,10 +32,11 @@ class Authority:
 class SqlAuthority:
     """Reads tenant and initiator inside one tenant's transaction, or one that several share."""
 
-    def __init__(self, asking: Asking, tenant_id: UUID) -> None:
-        """Work inside the transaction of `asking`."""
+    def __init__(self, asking: Asking, tenant_id: UUID, keys: Keys | None = None) -> None:
+        """Work inside the transaction of `asking`, with the tenant's keys."""
         self._asking = asking
         self._tenant_id = tenant_id
+        self._keys = keys or NoKeys()
 
     async def of(self, run: RunRecord) -> Authority:
         """Return the authority of a run: its tenant must be active and its initiator, if any, still entitled.
@@ -44,7 +47,10 @@ class SqlAuthority:
         if row is None:
             return Authority(TenantConnection(self._tenant_id, "", ""), SafeCode.AUTHZ_TENANT_MISSING)
         connection = TenantConnection(self._tenant_id, row["connector"], row["external_id"], row["connection"])
-        return Authority(connection, _denial(run, row))
+        if (denial := _denial(run, row)) is None and row["credential"] is not None:
+            credential = SealedText(row["credential"], await self._keys.cipher(row["credential"]))
+            connection = replace(connection, stored_secret=credential)
+        return Authority(connection, denial)
 
 
 def _denial(run: RunRecord, row: RowMapping) -> SafeCode | None:
@@ -80,8 +86,15 @@ def _facts() -> Select[Any]:
     given = array_table("given", _GIVEN)
     is_member = and_(memberships.c.tenant_id == tenants.c.id, memberships.c.user_id == users.c.id)
     one = (
-        select(tenants, users.c.id.label("user_id"), users.c.disabled_at, memberships.c.role)
+        select(
+            tenants,
+            tenant_credentials.c.content.label("credential"),
+            users.c.id.label("user_id"),
+            users.c.disabled_at,
+            memberships.c.role,
+        )
         .select_from(tenants)
+        .outerjoin(tenant_credentials, tenant_credentials.c.tenant_id == tenants.c.id)
         .outerjoin(users, users.c.id == given.c.of_user)
         .outerjoin(memberships, is_member)
         .where(tenants.c.id == given.c.of_tenant)

@@ -24,6 +24,7 @@ from shared.persistence.tables import tenants
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.ports import Intent, Item, ItemResult, NewItem, NewRun, RunRecord
 from shared.runtime.ids import new_id
+from tests.support.keys import a_vault
 
 OPERATION = "policy.sync"
 Behaviour = Callable[[Item], Awaitable[ItemResult]]
@@ -83,7 +84,7 @@ class Lab:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
-        self.uow = SqlUnitOfWork(engine, service="lab")
+        self.uow = SqlUnitOfWork(engine, service="lab", vault=a_vault(engine))
         self.keeper = SqlLeaseKeeper(engine)
         self.tenant_id = new_id()
 
