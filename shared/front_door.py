@@ -195,6 +195,10 @@ class RunListRepository(Protocol):
         """Return the run's items by ordinal, from the one after `after` on."""
         ...
 
+    async def count_active(self, most: int) -> int:
+        """Count the tenant's active runs of both types; no further than `most`."""
+        ...
+
     async def plan_actions(self, run_id: UUID) -> Mapping[str, int]:
         """Count a preview's plan entries by action."""
         ...
