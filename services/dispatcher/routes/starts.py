@@ -106,7 +106,7 @@ async def abort_bulk_operation_run(run: UUID, member: TheMember, room: TheRoom) 
 
 
 _RETRIED = {
-    **responses(403, 404, 409, 413, 422),
+    **responses(400, 403, 404, 409, 413, 422),
     200: {"model": RunView, "description": "A retry of the run is active and was joined, or the request is known"},
 }
 
