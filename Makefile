@@ -32,7 +32,7 @@ PROFILE ?=
 
 MAKEFLAGS += --no-print-directory --silent
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-failures prove-restore soak check fmt fmt-check types imports fidelity bench lock clean
+.PHONY: help setup demo test test-failures prove-restore soak check fmt fmt-check types imports security audit sbom fidelity bench lock clean
 
 help: ## Show this list
 	awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,7 +59,7 @@ soak: $(STAMP) ## Mixed work with a random failure every 20 seconds (MINUTES=30)
 	$(BIN)/python -m cli.stack install >&2
 	REINSTATE_TEST_SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest -m failures -s tests/failures/test_soak.py $(ARGS)
 
-check: fmt-check types imports ## Everything but the tests: format, lint, types, import rules
+check: fmt-check types imports security ## Everything but the tests: format, lint, types, import rules, security
 
 fmt: $(STAMP) ## Format the code and repair what the linter can
 	$(BIN)/ruff format
@@ -74,6 +74,18 @@ types: $(STAMP) ## Check the types (mypy, strict)
 
 imports: $(STAMP) ## Check who may import whom
 	$(BIN)/lint-imports --no-logo
+
+security: $(STAMP) ## Look for what is known to be dangerous in the code (bandit)
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive services shared cli simulator
+
+audit: $(STAMP) ## Compare the pinned requirements with the published vulnerabilities (needs the network)
+	$(BIN)/python -m cli.audit requirements.lock
+
+sbom: $(STAMP) ## Write the bill of materials of the pinned requirements (build/sbom.cdx.json)
+	mkdir -p build
+	$(BIN)/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml --output-format JSON \
+	  --output-file build/sbom.cdx.json requirements.lock
+	echo "build/sbom.cdx.json"
 
 fidelity: $(STAMP) ## Compare the simulator with the documented behaviour of the real system
 	$(BIN)/python -m simulator.fidelity

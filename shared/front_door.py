@@ -199,6 +199,10 @@ class RunListRepository(Protocol):
         """Return a restore's items with all that their plans say; `PermanentError` where that cannot be opened."""
         ...
 
+    async def count_active(self, most: int) -> int:
+        """Count the tenant's active runs of both types; no further than `most`."""
+        ...
+
     async def plan_actions(self, run_id: UUID) -> Mapping[str, int]:
         """Count a preview's plan entries by action."""
         ...

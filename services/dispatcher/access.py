@@ -1,7 +1,7 @@
 """Who may ask what: every route of a tenant asks for a member first, and strangers find nothing there (D1)."""
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
@@ -9,14 +9,18 @@ from uuid import UUID
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from starlette.requests import ClientDisconnect
 
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import Authenticator, DispatcherUnitOfWork, NotificationReader, Principal
+from services.dispatcher.quotas import NO_QUOTA, RunQuota
+from services.dispatcher.rates import Rates
 from services.dispatcher.starts import Starts
 from services.dispatcher.streams.hub import RunStreams
 from services.dispatcher.uploads import Uploads
 from shared.domain.errors import NotFoundError, PermanentError, SafeCode
 from shared.domain.freshness import PREVIEW_AGE
+from shared.domain.input_limits import REQUEST, Bound, TooMuch, check_json
 from shared.domain.operations import Role
 from shared.front_door import Directory
 
@@ -34,6 +38,8 @@ class Room:
     streams: RunStreams
     uploads: Uploads
     preview_age: timedelta = PREVIEW_AGE  # an older preview is not executed
+    rates: Rates = field(default_factory=Rates)
+    quota: RunQuota = NO_QUOTA
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +57,32 @@ class SignedInRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Authenticate, then handle."""
         handle = super().get_route_handler()
+        reads_json = self.body_field is not None
 
         async def signed_in(request: Request) -> Response:
-            request.state.principal = await room_of(request).authenticator.authenticate(request.headers)
+            room = room_of(request)
+            principal = await room.authenticator.authenticate(request.headers)
+            request.state.principal = principal
+            room.rates.caller(principal.user_id)
+            if reads_json:
+                await _check_body(request)
             return await handle(request)
 
         return signed_in
+
+
+async def _check_body(request: Request) -> None:
+    """Count what a body holds before anything is made of it; raise `PermanentError(REQUEST_EXCEEDS_LIMITS)`."""
+    try:
+        check_json(await request.body(), REQUEST)
+    except ClientDisconnect:
+        raise PermanentError(SafeCode.REQUEST_NOT_JSON) from None
+    except TooMuch as much:
+        if much.bound is Bound.ENCODING:
+            raise PermanentError(SafeCode.REQUEST_NOT_JSON) from None
+        raise PermanentError(
+            SafeCode.REQUEST_EXCEEDS_LIMITS, field="body", reason=much.bound.value, limit=much.limit
+        ) from None
 
 
 def room_of(request: Request) -> Room:
@@ -81,6 +107,7 @@ async def member_of(request: Request, tenant: UUID) -> Member:
     role = await room_of(request).directory.role(tenant, principal.user_id)
     if role is None:
         raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
+    room_of(request).rates.tenant(tenant)  # after the look: a stranger uses nothing of the tenant's up
     return Member(principal, tenant, role)
 
 

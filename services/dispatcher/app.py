@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from services.dispatcher import problems
+from services.dispatcher.headers import SecurityHeaders
 from services.dispatcher.machinery import running
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.middleware import BodyLimit, Measured, RequestLimit
@@ -52,6 +53,7 @@ def create_app(settings: DispatcherSettings | None = None) -> FastAPI:
     )
     app.add_middleware(RequestLimit, limit=lambda: int(app.state.max_requests), metrics=metrics)
     app.add_middleware(Measured, metrics=metrics)
+    app.add_middleware(SecurityHeaders)  # the outermost
     problems.install(app)
     for router in (*ROUTERS, health):
         app.include_router(router)

@@ -3,6 +3,7 @@
 from services.dispatcher.handlers import Door, Source, abort_run, note_refusal
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import StartUnitOfWork
+from services.dispatcher.rates import Rates
 from services.dispatcher.starts import Starts
 from shared.contracts.commands import AbortRun, Start
 from shared.domain.errors import PermanentError, PoisonMessage, ReinstateError, SafeCode, TransientError
@@ -16,15 +17,19 @@ async def carry_out(
     uow: StartUnitOfWork,
     starts: Starts,
     metrics: Metrics,
+    rates: Rates,
 ) -> None:
     """Start or abort as told; return when it is committed.
 
     Raises `PoisonMessage` with the safe code of a refusal, which parks the command, and `TransientError`, which brings
-    it back later. `user` is the broker's user that published it, as the broker checked: nobody's command is refused.
+    it back later; one that came too soon (`TooManyError`) as often as it takes. `user` is the broker's user that
+    published it, as the broker checked: nobody's command is refused.
     """
     if not message_id.isprintable():
         raise PoisonMessage(SafeCode.MESSAGE_UNDECODABLE, field="message_id")
     source = Source(Door.COMMANDS, message_id, user or "nobody")
+    if not isinstance(command, AbortRun):  # an abort takes load off
+        rates.command(source.requester, command.tenant_id)
     try:
         if user is None:
             raise PermanentError(SafeCode.MESSAGE_SENDER_UNKNOWN)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from shared.domain.errors import PermanentError, SafeCode
+from shared.domain.input_limits import CURSOR, parse_json
 
 MAX_CURSOR = 700  # characters; a pair of a type and an id is the longest
 MAX_ORDINAL = 2**31 - 1
@@ -75,8 +76,8 @@ def _parts(cursor: str, list_name: str) -> list[str]:
         raise _invalid()
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        parts = json.loads(base64.b64decode(padded.encode(), altchars=b"-_", validate=True))
-    except (binascii.Error, UnicodeError, RecursionError):
+        parts = parse_json(base64.b64decode(padded.encode(), altchars=b"-_", validate=True), CURSOR)
+    except (binascii.Error, UnicodeError):
         raise _invalid() from None
     if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts) or parts[:1] != [list_name]:
         raise _invalid()

@@ -14,7 +14,7 @@ from services.dispatcher.ports import StartTransaction, StartUnitOfWork
 from shared.contracts.base import Contract
 from shared.contracts.commands import AbortRun, Start
 from shared.contracts.events import EventKind
-from shared.domain.errors import ConflictError, NotFoundError, ReinstateError, SafeCode, TransientError
+from shared.domain.errors import ConflictError, NotFoundError, ReinstateError, SafeCode, TooManyError, TransientError
 from shared.domain.freshness import PREVIEW_AGE
 from shared.domain.operations import OPERATIONS
 from shared.domain.runs import RunStatus
@@ -22,6 +22,7 @@ from shared.ports import AuditEntry, Ending, NewRun, RunRecord
 from shared.runtime.ids import new_id
 
 _RACES = 5  # an active run may end between the insert that met it and the look at it; twice in a row is rare already
+QUOTA_PAUSE = 5.0  # seconds after which a tenant with too many runs may have fewer
 
 
 class Door(StrEnum):
@@ -80,11 +81,12 @@ class Request:
     command: Start
     asked: Asked
     source: Source
+    may_create: bool = True  # False: the tenant has as many runs as it may, and only an active one can be joined
 
     @classmethod
-    def read(cls, command: Start, source: Source) -> "Request":
+    def read(cls, command: Start, source: Source, *, may_create: bool = True) -> "Request":
         """Read it; raise `PermanentError` when it cannot mean anything."""
-        return cls(command, asked_by(command), source)
+        return cls(command, asked_by(command), source, may_create)
 
 
 async def start_run(request: Request, tx: StartTransaction, preview_age: timedelta = PREVIEW_AGE) -> Started:
@@ -92,7 +94,7 @@ async def start_run(request: Request, tx: StartTransaction, preview_age: timedel
 
     Raises `PermanentError` with a safe code when the command can never be carried out, `ConflictError` when the same
     request id came with another body, `TransientError` during an outage. Then nothing may be stored. A preview older
-    than `preview_age` is not executed.
+    than `preview_age` is not executed. Who may not create a run may still join one; else `TooManyError`.
     """
     command, asked, source = request.command, request.asked, request.source
     now = await check_authority(tx, command.initiator_id, asked.operation.capability)
@@ -100,7 +102,8 @@ async def start_run(request: Request, tx: StartTransaction, preview_age: timedel
     if started is None:
         not_before = check_times(command, now)
         asked = await check_scope(asked, tx, not_before or now, preview_age)
-        started = await find_or_create(_new_run(command, asked, source, not_before), tx)
+        new = _new_run(command, asked, source, not_before)
+        started = await find_or_create(new, tx, may_create=request.may_create)
         await remember(started, source, tx)
         await note_start(command, started, source, tx)
     await announce(started, source, tx)
@@ -117,17 +120,24 @@ class FollowUp(Contract):
 
 
 async def follow_up(
-    command: FollowUp, ended: RunRecord, source: Source, tx: StartTransaction, new: Callable[[], Awaitable[NewRun]]
+    command: FollowUp,
+    ended: RunRecord,
+    source: Source,
+    tx: StartTransaction,
+    new: Callable[[], Awaitable[NewRun]],
+    *,
+    may_create: bool = True,
 ) -> Started:
     """Create the run that follows on `ended`, or join the active one of its identity; once for each request.
 
-    `new` is asked only where this request led to nothing before. Raises `ConflictError(RUN_STILL_ACTIVE)`.
+    `new` is asked only where this request led to nothing before. Raises `ConflictError(RUN_STILL_ACTIVE)`, and as
+    `start_run` does.
     """
     started = await taken_before(command, source, tx)
     if started is None:
         if not ended.status.is_terminal:
             raise ConflictError(SafeCode.RUN_STILL_ACTIVE, status=ended.status.value)
-        started = await find_or_create(await new(), tx)
+        started = await find_or_create(await new(), tx, may_create=may_create)
         await remember(started, source, tx)
         await note_start(command, started, source, tx)
     await announce(started, source, tx)
@@ -238,8 +248,13 @@ def _new_run(command: Start, asked: Asked, source: Source, not_before: datetime 
     )
 
 
-async def find_or_create(new: NewRun, tx: StartTransaction) -> Started:
-    """Insert the run, or return the active one of its identity."""
+async def find_or_create(new: NewRun, tx: StartTransaction, *, may_create: bool = True) -> Started:
+    """Insert the run, or return the active one of its identity; `TooManyError` where only that was allowed."""
+    if not may_create:
+        active = await tx.runs.find_active(new.run_type, new.idempotency_key)
+        if active is None:
+            raise TooManyError(SafeCode.QUOTA_ACTIVE_RUNS, retry_after=QUOTA_PAUSE)
+        return Started(active)
     for _ in range(_RACES):
         created = await tx.runs.insert(new)
         if created is not None:

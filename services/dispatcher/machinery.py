@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 import structlog
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
@@ -15,6 +16,8 @@ from services.dispatcher.authentication import BearerAuthenticator
 from services.dispatcher.collector import DeadLetterCollector
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.oidc.identities import Verifier
+from services.dispatcher.quotas import RunQuota, active_runs
+from services.dispatcher.rates import Rates
 from services.dispatcher.settings import DispatcherSettings
 from services.dispatcher.starts import Starts
 from services.dispatcher.streams.hub import RunStreams
@@ -79,6 +82,7 @@ async def running(
         settings.current_database_url,
         service=ServiceName.DISPATCHER,
         pool_size=settings.dispatcher_pool_size,
+        statement_limit=timedelta(seconds=settings.dispatcher_statement_limit),
     )
     # Keys are looked up while a transaction is open: with one pool for both, all could wait for one another.
     keys = create_engine(settings.database_url.get_secret_value(), service=ServiceName.DISPATCHER, pool_size=1)
@@ -95,8 +99,10 @@ async def running(
     address = broker_address(settings)
     publisher = ConfirmedPublisher(address, ServiceName.DISPATCHER)
     intake = Intake(address, ServiceName.DISPATCHER, publisher, graceful_timeout=GRACE)
-    starts = Starts(uow, preview_age=settings.preview_age)
-    subscribe(intake, uow, starts, metrics, prefetch=settings.dispatcher_prefetch)
+    rates = Rates(settings.rates, refused=lambda door, code: metrics.refusals.labels(door, code.value).inc())
+    quota = RunQuota(settings.dispatcher_active_runs_per_tenant, partial(active_runs, uow))
+    starts = Starts(uow, preview_age=settings.preview_age, quota=quota)
+    subscribe(intake, uow, starts, metrics, rates, prefetch=settings.dispatcher_prefetch)
     machinery = Machinery(
         Room(
             uow,
@@ -113,6 +119,8 @@ async def running(
             RunStreams(SqlRunChanges(engine), settings.streams, metrics),
             Uploads(at_once=settings.dispatcher_imports_at_once, stalled_limit=settings.dispatcher_stalled_limit),
             settings.preview_age,
+            rates,
+            quota,
         ),
         maintenance,
         ProcessVitals(

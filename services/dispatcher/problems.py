@@ -1,5 +1,6 @@
 """Errors as `application/problem+json` (RFC 9457): a safe code and the names of fields, never what was in them."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from shared.domain.error_texts import ERROR_TEXTS
-from shared.domain.errors import ContextValue, ReinstateError, SafeCode, TransientError
+from shared.domain.errors import ContextValue, ReinstateError, SafeCode, TooManyError, TransientError
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 20  # a caller mends these first
@@ -41,6 +42,9 @@ _STATUS = {
     SafeCode.AUTHZ_TENANT_MISSING: HTTPStatus.NOT_FOUND,
     SafeCode.KEY_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     SafeCode.TENANT_SHREDDED: HTTPStatus.GONE,
+    SafeCode.REQUEST_EXCEEDS_LIMITS: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    SafeCode.RATE_EXCEEDED: HTTPStatus.TOO_MANY_REQUESTS,
+    SafeCode.QUOTA_ACTIVE_RUNS: HTTPStatus.TOO_MANY_REQUESTS,
 }
 _CODE_OF_STATUS = {
     HTTPStatus.BAD_REQUEST: SafeCode.REQUEST_NOT_JSON,
@@ -141,6 +145,9 @@ async def _of_ours(request: Request, error: Exception) -> Response:
     if not isinstance(error, ReinstateError):
         raise error
     code = error.code
+    if isinstance(error, TooManyError):
+        pause = str(max(1, math.ceil(error.retry_after)))
+        return problem(request.url.path, code, context=error.context, headers={"Retry-After": pause})
     if isinstance(error, TransientError) and code is not SafeCode.SERVICE_OVERLOADED:
         code = SafeCode.SERVICE_UNAVAILABLE
     if code is SafeCode.AUTHZ_INITIATOR_NOT_ENTITLED:  # a stranger learns nothing about the tenant (D1)
@@ -186,6 +193,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         410: "The tenant's keys were destroyed: it cannot be read any more",
         413: "The body is too large",
         422: "Not as it should be; `errors` names the fields",
+        429: "Too many in a short time, or too many active runs; `Retry-After` says when to come back",
         503: "Try again later",
     }
-    return {status: {"model": Problem, "description": described[status]} for status in (*statuses, 401, 503)}
+    return {status: {"model": Problem, "description": described[status]} for status in (*statuses, 401, 429, 503)}

@@ -24,18 +24,22 @@ class RetryFailed(FollowUp):
     include_unknown: bool = False
 
 
-async def retry_failed(command: RetryFailed, *, source: Source, uow: RetryUnitOfWork) -> Started:
+async def retry_failed(
+    command: RetryFailed, *, source: Source, uow: RetryUnitOfWork, may_create: bool = True
+) -> Started:
     """Create a child run over what the run left undone, or join the active child.
 
-    Raises `NotFoundError`, `ConflictError(RUN_STILL_ACTIVE)`, and `PermanentError` with `selection.empty` when nothing
-    is left to do or an `authz.*` code.
+    Raises `NotFoundError`, `ConflictError(RUN_STILL_ACTIVE)`, `TooManyError`, and `PermanentError` with
+    `selection.empty` when nothing is left to do or an `authz.*` code.
     """
     async with uow.begin(command.tenant_id) as tx:
         parent = await tx.runs.get(command.run_type, command.run_id, with_item_ids=True)
         if parent is None:
             raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
         await check_authority(tx, command.initiator_id, OPERATIONS[parent.operation].capability)
-        return await follow_up(command, parent, source, tx, partial(_child, parent, command, source, tx))
+        return await follow_up(
+            command, parent, source, tx, partial(_child, parent, command, source, tx), may_create=may_create
+        )
 
 
 async def _child(parent: RunRecord, command: RetryFailed, source: Source, tx: RetryTransaction) -> NewRun:

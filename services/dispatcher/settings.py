@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from services.dispatcher.oidc.settings import SigningInSettings
+from services.dispatcher.rates import RateLimits
 from services.dispatcher.streams.settings import StreamSettings
 from shared.keys.settings import KeySettings
 
@@ -33,6 +34,30 @@ class DispatcherSettings(SigningInSettings, KeySettings):
         ge=1,
         le=100_000,
         description="requests to /v1 in work; one more is answered 503 with Retry-After, and nothing is stored",
+    )
+    dispatcher_caller_rate: float = Field(
+        default=500,
+        ge=0,
+        description="requests to /v1 a second of one caller, on average; more are answered 429. 0: no limit",
+    )
+    dispatcher_tenant_rate: float = Field(
+        default=2_000,
+        ge=0,
+        description="requests and commands a second about one tenant; more are answered 429, or wait. 0: no limit",
+    )
+    dispatcher_upstream_rate: float = Field(
+        default=5_000, ge=0, description="commands a second of one user of the broker; more wait. 0: no limit"
+    )
+    dispatcher_rate_burst: float = Field(
+        default=2, gt=0, le=3600, description="seconds' worth of a rate that who was quiet may use at once"
+    )
+    dispatcher_active_runs_per_tenant: int = Field(
+        default=20_000,
+        ge=0,
+        description="queued and running runs of one tenant; starts of more are answered 429, or wait. 0: no limit",
+    )
+    dispatcher_statement_limit: float = Field(
+        default=15, gt=0, le=60, description="seconds after which the database gives a statement up"
     )
     dispatcher_sweep_interval: float = Field(
         default=4, gt=0, le=86400, description="seconds between two sweeps, give or take"
@@ -71,6 +96,16 @@ class DispatcherSettings(SigningInSettings, KeySettings):
     dispatcher_stalled_limit: float = Field(
         default=30, gt=0, le=3600, description="a caller that takes nothing of its answer for so long is dropped"
     )
+
+    @property
+    def rates(self) -> RateLimits:
+        """The part that is about rates; each process counts for itself."""
+        return RateLimits(
+            caller=self.dispatcher_caller_rate,
+            upstream=self.dispatcher_upstream_rate,
+            tenant=self.dispatcher_tenant_rate,
+            burst=self.dispatcher_rate_burst,
+        )
 
     @property
     def streams(self) -> StreamSettings:

@@ -12,6 +12,7 @@ import structlog
 
 from services.dispatcher.handlers import Request, Source, Started, start_run
 from services.dispatcher.ports import StartTransaction, StartUnitOfWork
+from services.dispatcher.quotas import NO_QUOTA, RunQuota
 from shared.contracts.commands import Start
 from shared.domain.errors import ReinstateError
 from shared.domain.freshness import PREVIEW_AGE
@@ -49,9 +50,15 @@ class Starts:
     """
 
     def __init__(
-        self, uow: SharedUnitOfWork, *, preview_age: timedelta = PREVIEW_AGE, at_once: int = MAX_TOGETHER
+        self,
+        uow: SharedUnitOfWork,
+        *,
+        preview_age: timedelta = PREVIEW_AGE,
+        at_once: int = MAX_TOGETHER,
+        quota: RunQuota = NO_QUOTA,
     ) -> None:
-        """Have at most `at_once` starts share a transaction."""
+        """Have at most `at_once` starts share a transaction, and no tenant have more runs than its quota."""
+        self._quota = quota
         self._uow = uow
         self._preview_age = preview_age
         self._batcher: Batcher[Request, Outcome] = Batcher(self._take, max_items=at_once, max_wait=0)
@@ -61,7 +68,7 @@ class Starts:
 
         Then nothing was stored. A caller that is cancelled may have started it all the same.
         """
-        request = Request.read(command, source)
+        request = Request.read(command, source, may_create=await self._quota.admits(command.tenant_id))
         outcome = None if _is_long(command) else await self._batcher.submit(request)
         match outcome:
             case None:

@@ -19,11 +19,13 @@ class UndoRestore(FollowUp):
     """Preview the way back from an execution."""
 
 
-async def undo_restore(command: UndoRestore, *, source: Source, uow: UndoUnitOfWork) -> Started:
+async def undo_restore(
+    command: UndoRestore, *, source: Source, uow: UndoUnitOfWork, may_create: bool = True
+) -> Started:
     """Start the preview of an execution's undo, or join the active one.
 
-    Raises `NotFoundError`, `ConflictError(RUN_STILL_ACTIVE)`, and `PermanentError`: `request.invalid` for a run that
-    never writes, `selection.empty` for one that has written nothing, or an `authz.*` code.
+    Raises `NotFoundError`, `ConflictError(RUN_STILL_ACTIVE)`, `TooManyError`, and `PermanentError`: `request.invalid`
+    for a run that never writes, `selection.empty` for one that has written nothing, or an `authz.*` code.
     """
     async with uow.begin(command.tenant_id) as tx:
         execution = await tx.runs.get(RunType.RESTORE, command.run_id)
@@ -32,7 +34,9 @@ async def undo_restore(command: UndoRestore, *, source: Source, uow: UndoUnitOfW
         await check_authority(tx, command.initiator_id, OPERATIONS[execution.operation].capability)
         if not execution.writes:
             raise PermanentError(SafeCode.REQUEST_INVALID, field="run", reason="a preview wrote nothing")
-        return await follow_up(command, execution, source, tx, partial(_preview, execution, command, source, tx))
+        return await follow_up(
+            command, execution, source, tx, partial(_preview, execution, command, source, tx), may_create=may_create
+        )
 
 
 async def _preview(execution: RunRecord, command: UndoRestore, source: Source, tx: UndoTransaction) -> NewRun:

@@ -16,7 +16,8 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from shared.domain.archive_limits import ArchiveLimits, has_too_many_entries, has_too_many_values
+from shared.domain.archive_limits import ArchiveLimits, has_too_many_entries
+from shared.domain.input_limits import FOREIGN, check_json
 from shared.domain.referred import Referred, referred_of
 
 MANIFEST_NAME = "manifest.json"
@@ -231,7 +232,7 @@ def _verify(archive: zipfile.ZipFile, limits: ArchiveLimits | None) -> ArchiveRe
         manifest = Manifest.parse(_manifest(archive, limits))
     except (ValueError, RecursionError, *_UNREADABLE):
         return ArchiveReport(0, (*problems, Problem(ProblemKind.MANIFEST_INVALID)))
-    if limits and (oversize := _oversize(manifest, limits)):
+    if limits and (oversize := _oversize(manifest, limits) or _inflated(infos, manifest, limits)):
         return ArchiveReport(0, (*problems, *oversize), manifest)
     named = {file.path for file in manifest.files}
     problems += [Problem(ProblemKind.TWICE, path) for path in _twice(file.path for file in manifest.files)]
@@ -246,8 +247,8 @@ def _manifest(archive: zipfile.ZipFile, limits: ArchiveLimits | None) -> bytes:
         raise ValueError("compression")
     with archive.open(MANIFEST_NAME) as file:
         raw = _bounded(file, limits.manifest_bytes if limits else MAX_MANIFEST_BYTES)
-    if limits and has_too_many_values(raw):
-        raise ValueError("values")
+    if limits:
+        check_json(raw, FOREIGN)
     return raw
 
 
@@ -259,6 +260,14 @@ def _oversize(manifest: Manifest, limits: ArchiveLimits) -> list[Problem]:
     if not large and sum(file.size for file in manifest.files) > limits.total_bytes:
         return [Problem(ProblemKind.TOO_LARGE)]
     return large
+
+
+def _inflated(infos: Mapping[str, zipfile.ZipInfo], manifest: Manifest, limits: ArchiveLimits) -> list[Problem]:
+    """Say when the files would unpack to much more than policies do: that is made to fill whoever unpacks it."""
+    unpacked = sum(file.size for file in manifest.files)
+    packed = sum(info.compress_size for info in infos.values())
+    inflated = unpacked > limits.ratio_matters_from and unpacked > packed * limits.ratio
+    return [Problem(ProblemKind.TOO_LARGE)] if inflated else []
 
 
 def _check(archive: zipfile.ZipFile, infos: Mapping[str, zipfile.ZipInfo], file: ArchivedFile) -> ProblemKind | None:

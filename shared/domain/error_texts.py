@@ -250,4 +250,23 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
         "The tenant's keys were destroyed",
         "Nothing can be read any more, and nothing brings it back: that was asked for.",
     ),
+    SafeCode.REQUEST_EXCEEDS_LIMITS: ErrorText(
+        "The body holds more than is read",
+        "Send less: the answer names what there is too much of, and how much is taken.",
+    ),
+    SafeCode.MESSAGE_EXCEEDS_LIMITS: ErrorText("A message holds more than is read", _MEND_PUBLISHER),
+    SafeCode.RATE_EXCEEDED: ErrorText(
+        "Too many requests in a short time",
+        "Send it again after the seconds that Retry-After names; a message waits by itself.",
+    ),
+    SafeCode.QUOTA_ACTIVE_RUNS: ErrorText(
+        "The tenant has as many active runs as it may", "Wait until some are over, or abort what nobody needs."
+    ),
+    SafeCode.OUTGOING_ADDRESS_REFUSED: ErrorText(
+        "An address outside may not be called", "Name an https address that leads to the public network."
+    ),
+    SafeCode.OUTGOING_REFUSED: ErrorText(
+        "The other side refused what was sent", "Check the address, and what its owner expects."
+    ),
+    SafeCode.OUTGOING_NO_ANSWER: ErrorText("The other side did not answer", _AGAIN_LATER),
 }

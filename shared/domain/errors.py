@@ -104,6 +104,13 @@ class SafeCode(StrEnum):
     MESSAGE_SENDER_UNKNOWN = "message.sender_unknown"
     KEY_UNAVAILABLE = "key.unavailable"
     TENANT_SHREDDED = "tenant.shredded"
+    REQUEST_EXCEEDS_LIMITS = "request.exceeds_limits"
+    MESSAGE_EXCEEDS_LIMITS = "message.exceeds_limits"
+    RATE_EXCEEDED = "rate.exceeded"
+    QUOTA_ACTIVE_RUNS = "quota.active_runs"
+    OUTGOING_ADDRESS_REFUSED = "outgoing.address_refused"
+    OUTGOING_REFUSED = "outgoing.refused"
+    OUTGOING_NO_ANSWER = "outgoing.no_answer"
 
     @property
     def family(self) -> str:
@@ -188,6 +195,15 @@ class ThrottledError(TransientError):
         super().__init__(code, retry_after_s=retry_after)
         self.retry_after = retry_after
         self.in_doubt = in_doubt
+
+
+class TooManyError(TransientError):
+    """Whoever asks has asked for enough just now. Nothing was done; the same again after `retry_after` seconds."""
+
+    def __init__(self, code: SafeCode, *, retry_after: float, **context: ContextValue) -> None:
+        """Take the wait in seconds."""
+        super().__init__(code, **{**context, "retry_after_s": round(retry_after, 3)})
+        self.retry_after = retry_after
 
 
 class HalfWrittenError(TransientError):

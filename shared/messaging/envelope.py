@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from shared.contracts.catalogue import MODELS
 from shared.contracts.names import MAX_BODY_BYTES, Queue
 from shared.domain.errors import PoisonMessage, SafeCode
+from shared.domain.input_limits import MESSAGE, Bound, TooMuch, check_json
 from shared.messaging.publisher import Delivery
 from shared.messaging.rights import Role, relatives
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from shared.contracts.base import Contract
 
 ATTEMPT = "x-attempt"  # ours: what the broker counts differs between its versions
+DEFERRED = "x-deferred"  # how often it came too soon; no failure, so no attempt
 REASON = "x-reinstate-reason"
 FIELD = "x-reinstate-field"
 ORIGINAL_EXCHANGE = "x-reinstate-exchange"
@@ -87,7 +89,12 @@ def _body(message: "AbstractIncomingMessage", models: tuple[type["Contract"], ..
     if model is None or model not in models:
         raise PoisonMessage(SafeCode.MESSAGE_UNKNOWN_VERSION, field="type")
     try:
+        check_json(message.body, MESSAGE)
         return model.model_validate_json(message.body)
+    except TooMuch as much:
+        if much.bound is Bound.ENCODING:
+            raise PoisonMessage(SafeCode.MESSAGE_UNDECODABLE) from None
+        raise PoisonMessage(SafeCode.MESSAGE_EXCEEDS_LIMITS, reason=much.bound.value, limit=much.limit) from None
     except ValidationError as error:
         # Values and other people's keys stay out of the reason: only the names of our own fields may be in it.
         places = [
@@ -130,6 +137,12 @@ def _uuid(text: str | None) -> UUID | None:
         return UUID(text) if text else None
     except ValueError:
         return None
+
+
+def deferrals_of(message: "AbstractIncomingMessage") -> int:
+    """Return how often the message was put off because its sender's rate or its tenant's quota was used up."""
+    value = message.headers.get(DEFERRED)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def attempt_of(message: "AbstractIncomingMessage") -> int:

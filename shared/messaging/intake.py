@@ -17,7 +17,7 @@ from faststream.exceptions import NackMessage, RejectMessage
 
 from shared.contracts.base import Contract
 from shared.contracts.names import Exchange, Queue, ServiceName
-from shared.domain.errors import LeaseLost, PoisonMessage, ReinstateError, SafeCode, TransientError
+from shared.domain.errors import LeaseLost, PoisonMessage, ReinstateError, SafeCode, TooManyError, TransientError
 from shared.messaging.broker import (
     GRACEFUL_TIMEOUT,
     consumer_broker,
@@ -25,7 +25,18 @@ from shared.messaging.broker import (
     subscriber_options,
 )
 from shared.messaging.connection import CONNECT_TIMEOUT, BrokerAddress, client_name, is_cancelled
-from shared.messaging.envelope import ATTEMPT, FAILED_AT, FIELD, REASON, Envelope, attempt_of, onward, read
+from shared.messaging.envelope import (
+    ATTEMPT,
+    DEFERRED,
+    FAILED_AT,
+    FIELD,
+    REASON,
+    Envelope,
+    attempt_of,
+    deferrals_of,
+    onward,
+    read,
+)
 from shared.messaging.publisher import ConfirmedPublisher, Delivery, PublishFailed
 from shared.messaging.receipts import ReceiptBooks
 from shared.messaging.topology import RETRY_QUEUE, RETRY_TIER, RETRY_TIERS, RetryTier
@@ -40,6 +51,7 @@ Handler = Callable[[M, Envelope], Awaitable[None]]
 
 log = structlog.get_logger(__name__)
 
+_LONGEST_DEFERRAL = 2  # index of a tier: who is put off again and again comes back every two minutes
 CANCEL_TIMEOUT = 10.0  # seconds for the broker to take a consumer off, when a service stops
 
 
@@ -72,7 +84,8 @@ class Intake:
         """Subscribe the decorated `async def handler(message, envelope)`; one per queue.
 
         `models` are the messages it takes; `prefetch` says how many run at a time. What the handler raises decides:
-        `TransientError` tries again later, `PoisonMessage` parks, `LeaseLost` acks, everything else dead-letters.
+        `TransientError` tries again later, `TooManyError` puts off as often as it takes, `PoisonMessage` parks,
+        `LeaseLost` acks, everything else dead-letters.
         """
 
         def subscribe(handler: Handler[M]) -> Handler[M]:
@@ -162,6 +175,8 @@ class Intake:
         except LeaseLost:
             log.info("message.lease_lost")
             self._count("left", SafeCode.RUN_NOT_ACTIVE)
+        except TooManyError as error:
+            await self._retry("message.deferred", error, self._deferred(queue, message, error))
         except TransientError as error:
             attempt = attempt_of(message)
             if attempt > len(self._tiers):
@@ -169,7 +184,7 @@ class Intake:
                 await self._send_on("message.dead", error, self._dead(queue, message, code))
             else:
                 tier = self._tiers[attempt - 1]
-                await self._retry(error, self._later(queue, message, error, tier))
+                await self._retry("message.retried", error, self._later(queue, message, error, tier))
         except ReinstateError as error:
             await self._send_on("message.dead", error, self._dead(queue, message, error.code))
         except Exception:
@@ -185,15 +200,15 @@ class Intake:
             log.error("message.rejected", code=error.code, reason=failure.context.get("reason"))  # noqa: TRY400  no traces in logs
             raise RejectMessage from failure
 
-    async def _retry(self, error: TransientError, delivery: Delivery) -> None:
+    async def _retry(self, action: str, error: TransientError, delivery: Delivery) -> None:
         """Hand the message to a waiting room. If that fails, it waits here and goes back to its queue.
 
         Two outages at a time are no reason to give a command up that the next attempt would carry out.
         """
         try:
-            await self._hand_over("message.retried", error, delivery)
+            await self._hand_over(action, error, delivery)
         except PublishFailed as failure:
-            self._count("retried", error.code)
+            self._count(action.rpartition(".")[2], error.code)
             log.warning("message.given_back", code=error.code, reason=failure.context.get("reason"))
             await asyncio.sleep(self._tiers[0].delay.total_seconds())
             raise NackMessage(requeue=True) from failure
@@ -226,6 +241,14 @@ class Intake:
     ) -> Delivery:
         next_attempt = {ATTEMPT: attempt_of(message) + 1, RETRY_TIER: tier.name, RETRY_QUEUE: queue.value}
         headers = {**self._why(error.code), **next_attempt}
+        return onward(message, queue, self._publisher.user, exchange=Exchange.RETRY, headers=headers)
+
+    def _deferred(self, queue: Queue, message: "AbstractIncomingMessage", error: TooManyError) -> Delivery:
+        """Have it wait, the longer the more often it came too soon; an attempt is for what was tried."""
+        deferrals = deferrals_of(message)
+        tier = self._tiers[min(deferrals, _LONGEST_DEFERRAL, len(self._tiers) - 1)]
+        again = {DEFERRED: deferrals + 1, RETRY_TIER: tier.name, RETRY_QUEUE: queue.value}
+        headers = {**self._why(error.code), **again}
         return onward(message, queue, self._publisher.user, exchange=Exchange.RETRY, headers=headers)
 
     def _why(self, code: SafeCode) -> dict[str, Any]:

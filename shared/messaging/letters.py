@@ -1,6 +1,5 @@
 """What a message in a dead queue says about itself: where it came from, why it is there, which run it is about."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from shared.contracts.catalogue import MODELS
 from shared.contracts.names import Exchange, MessageType, ServiceName
 from shared.domain.dead_messages import OUTBOX, DeadMessage
 from shared.domain.errors import SafeCode
+from shared.domain.input_limits import MESSAGE, TooMuch, parse_json
 from shared.domain.runs import RunType
 from shared.messaging.envelope import (
     ATTEMPT,
@@ -154,8 +154,10 @@ class Letter:
     def shape(self) -> str | list[str]:
         """Name the body's fields with their kinds, never a value; a text says why there are none."""
         try:
-            value = json.loads(self.body)
-        except (ValueError, RecursionError):
+            value = parse_json(self.body, MESSAGE)
+        except TooMuch as much:
+            return f"not read: {much.bound.value} exceeds what a message has"
+        except ValueError:
             return "not JSON"
         if not isinstance(value, dict):
             return f"JSON, {_kind(value)}"

@@ -51,12 +51,13 @@ def create_engine(
     service: str,
     pool_size: int = 10,
     transaction_limit: timedelta = TRANSACTION_LIMIT,
+    statement_limit: timedelta = _STATEMENT_LIMIT,
 ) -> AsyncEngine:
     """Make the process's pool. It connects at first use; connections that died while idle are replaced.
 
     A `database_url` that is asked for is asked again for each connection, and the password is taken from it.
     The server ends a transaction that is open for longer than `transaction_limit`, and before PostgreSQL 17 only one
-    that is idle in between.
+    that is idle in between. It ends a statement that takes longer than `statement_limit`.
     """
     limit = _milliseconds(transaction_limit)
     engine = create_async_engine(
@@ -69,7 +70,7 @@ def create_engine(
             "server_settings": {
                 "application_name": f"reinstate-{service}",
                 "idle_in_transaction_session_timeout": limit,
-                "statement_timeout": _milliseconds(_STATEMENT_LIMIT),
+                "statement_timeout": _milliseconds(statement_limit),
                 "jit": "off",  # our queries are short; compiling them costs more than running them
             },
         },

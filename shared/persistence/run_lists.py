@@ -11,7 +11,7 @@ from shared.domain.items import ItemState, Outcome
 from shared.domain.runs import RunType
 from shared.front_door import ItemFilter, Position, RunFilter, RunItem
 from shared.persistence import plan_secrets
-from shared.persistence.run_rows import RUN_TABLES, RunTable, run_record
+from shared.persistence.run_rows import ACTIVE_WORDS, RUN_TABLES, RunTable, run_record
 from shared.persistence.tables import restore_run_items
 from shared.persistence.vault import Keys, NoKeys
 from shared.ports import RunRecord
@@ -67,6 +67,19 @@ class SqlRunLists:
         if wanted.outcome is not None:
             statement = statement.where(items.c.outcome == wanted.outcome.value)
         return [dict(row) for row in (await self._connection.execute(statement)).mappings()]
+
+    async def count_active(self, most: int) -> int:
+        """Count the tenant's active runs of both types; no further than `most`, so that many cost no more."""
+        active = [
+            select(table.runs.c.id)
+            .where(table.runs.c.tenant_id == self._tenant_id, table.runs.c.status.in_(ACTIVE_WORDS))
+            .limit(most)
+            .subquery()
+            for table in RUN_TABLES.values()
+        ]
+        counts = [select(func.count()).select_from(one).scalar_subquery() for one in active]
+        counted = (await self._connection.execute(select(*counts))).one()
+        return min(sum(counted), most)
 
     async def plan_actions(self, run_id: UUID) -> Mapping[str, int]:
         """Count a preview's plan entries by action."""

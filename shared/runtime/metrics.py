@@ -138,7 +138,8 @@ DUPLICATES: Final = _counter(
 MESSAGES: Final = _counter(
     "reinstate_messages_total",
     "messages",
-    "Deliveries by what came of them: `done`, `retried`, `parked`, `dead`, `left` to another owner; with the safe code",
+    "Deliveries by what came of them: `done`, `retried`, `deferred`, `parked`, `dead`, `left` to another owner;"
+    " with the safe code",
     "service",
     "outcome",
     "reason",

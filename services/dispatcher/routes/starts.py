@@ -106,7 +106,7 @@ async def abort_bulk_operation_run(run: UUID, member: TheMember, room: TheRoom) 
 
 
 _RETRIED = {
-    **responses(403, 404, 409, 413, 422),
+    **responses(400, 403, 404, 409, 413, 422),
     200: {"model": RunView, "description": "A retry of the run is active and was joined, or the request is known"},
 }
 
@@ -171,7 +171,8 @@ async def undo_restore_run(
     )
     source = _source(member, key)
     async with _noted(command, source, room):
-        started = await undo_restore(command, source=source, uow=room.uow)
+        may_create = await room.quota.admits(command.tenant_id)
+        started = await undo_restore(command, source=source, uow=room.uow, may_create=may_create)
     return _answer(started, room, response)
 
 
@@ -189,7 +190,8 @@ def _retry_of(run_type: RunType, run_id: UUID, body: RetryBody, member: Member) 
 
 async def _retry(command: RetryFailed, source: Source, room: Room, response: Response) -> RunView:
     async with _noted(command, source, room):
-        started = await retry_failed(command, source=source, uow=room.uow)
+        may_create = await room.quota.admits(command.tenant_id)
+        started = await retry_failed(command, source=source, uow=room.uow, may_create=may_create)
     return _answer(started, room, response)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from shared.connectors.port import Json
-from shared.domain.archive_limits import MOST_VALUES, has_too_many_values
 from shared.domain.errors import PermanentError, SafeCode
+from shared.domain.input_limits import FOREIGN, TooMuch, check_json
 
 FILE_LIMIT = 16 * 1024 * 1024  # bytes
 
@@ -25,12 +25,14 @@ def parse_object(raw: bytes) -> Json:
     """Read a JSON object in UTF-8, UTF-16 or UTF-32, with a mark or without.
 
     Raises `PermanentError` with `FOLDER_NOT_JSON`, `FOLDER_NOT_A_POLICY` for JSON that is no object, or
-    `FOLDER_FILE_TOO_LARGE` for more values than a policy has.
+    `FOLDER_FILE_TOO_LARGE` for more values, or deeper ones, than a policy has.
     """
-    if has_too_many_values(raw):
-        raise PermanentError(SafeCode.FOLDER_FILE_TOO_LARGE, limit=MOST_VALUES)
     try:
-        value = json.loads(raw.decode(json.detect_encoding(raw)), parse_constant=_no_constant)
+        text = raw.decode(json.detect_encoding(raw))
+        check_json(text.encode(), FOREIGN)
+        value = json.loads(text, parse_constant=_no_constant)
+    except TooMuch as much:
+        raise PermanentError(SafeCode.FOLDER_FILE_TOO_LARGE, reason=much.bound.value, limit=much.limit) from None
     except (ValueError, RecursionError):
         raise PermanentError(SafeCode.FOLDER_NOT_JSON) from None
     if not isinstance(value, dict):

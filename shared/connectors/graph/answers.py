@@ -1,6 +1,5 @@
 """What an answer of Graph means: our errors instead of status codes."""
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -8,7 +7,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, IntEnum, auto
 from http import HTTPStatus
-from typing import NoReturn
 
 from shared.connectors.port import Json
 from shared.domain.errors import (
@@ -21,6 +19,7 @@ from shared.domain.errors import (
     ThrottledError,
     TransientError,
 )
+from shared.domain.input_limits import FOREIGN, MESSAGE, TooMuch, parse_json
 
 LONGEST_WAIT = 3600.0  # seconds; a longer Retry-After is a mistake, not advice
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,63}")
@@ -80,10 +79,12 @@ def bad_answer(subject: Subject, **context: str | int | None) -> ReinstateError:
 
 
 def json_object(body: bytes, subject: Subject) -> Json:
-    """Parse an answer that has to be a JSON object."""
+    """Parse an answer that has to be a JSON object, and no larger or deeper one than a policy can be."""
     try:
-        value = json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        value = parse_json(body, FOREIGN)
+    except TooMuch as much:
+        raise bad_answer(subject, reason=much.bound.value, limit=much.limit) from None
+    except ValueError:
         raise bad_answer(subject, reason="not_json") from None
     if not isinstance(value, dict):
         raise bad_answer(subject, reason="not_an_object")
@@ -123,9 +124,9 @@ def _told(status: int, headers: Mapping[str, str], body: bytes) -> dict[str, str
     """Pick what is safe to keep: Graph's own code and request id, never its free text."""
     code = request_id = None
     try:
-        error = json.loads(body)["error"]
+        error = parse_json(body, MESSAGE)["error"]
         code = error.get("code")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         pass
     request_id = headers.get("request-id", "")
     told: dict[str, str | int | None] = {"http_status": status}
@@ -134,7 +135,3 @@ def _told(status: int, headers: Mapping[str, str], body: bytes) -> dict[str, str
     if _REQUEST_ID.fullmatch(request_id):
         told["graph_request_id"] = request_id
     return told
-
-
-def _no_constant(_name: str) -> NoReturn:
-    raise ValueError("NaN and Infinity are not JSON")

@@ -18,6 +18,7 @@ from shared.connectors.graph.settings import GraphSettings
 from shared.connectors.graph.tokens import TokenSource
 from shared.connectors.port import CallTag, Json, Pace
 from shared.domain.errors import PermanentError, ReinstateError, SafeCode, ThrottledError, TransientError
+from shared.net.bodies import ACCEPTED, BodyRefused, read_bounded
 from shared.runtime.metrics import GRAPH_REQUESTS
 
 MOST_PAGES = 10_000
@@ -155,12 +156,12 @@ class ReadCalls:
             call.verb, call.url, headers=headers, json=call.content, extensions={"trace": self._on_progress}
         ) as answer:
             GRAPH_REQUESTS.labels(f"{answer.status_code // 100}xx").inc()
-            body = bytearray()
-            async for chunk in answer.aiter_bytes():
-                body += chunk
-                if len(body) > self._settings.answer_limit:
-                    raise bad_answer(call.subject, reason="too_large", limit=self._settings.answer_limit)
-            return answer.status_code, answer.headers, bytes(body)
+            try:
+                body = await read_bounded(answer, self._settings.answer_limit)
+            except BodyRefused as refused:
+                limit = self._settings.answer_limit
+                raise bad_answer(call.subject, reason=refused.reason, limit=limit) from None
+            return answer.status_code, answer.headers, body
 
     async def _on_progress(self, event: str, _info: Mapping[str, Any]) -> None:
         """Stop a request whose worker was frozen on the way to it: between the intent and here a lease may end.
@@ -195,6 +196,7 @@ def _headers(tag: CallTag, token: str, etag: str | None) -> dict[str, str]:
     headers = {
         "Authorization": f"Bearer {token}",
         "Accept": "application/json",
+        **ACCEPTED,
         "client-request-id": str(uuid4()),
         "Reinstate-Run": str(tag.run_id or ""),
         "Reinstate-Item": str(tag.item_id or ""),

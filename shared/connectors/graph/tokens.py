@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import httpx
 
-from shared.connectors.graph.answers import Subject, error_of, json_object
+from shared.connectors.graph.answers import Subject, bad_answer, error_of, json_object
 from shared.connectors.graph.settings import GraphSettings
 from shared.domain.errors import ReinstateError, RunFatalError, SafeCode, ThrottledError, TransientError
+from shared.net.bodies import ACCEPTED, BodyRefused, read_bounded
 
 EARLY = 120.0  # seconds before its end at which a token is no longer used
 ANSWER_LIMIT = 64 * 1024  # bytes
@@ -58,12 +59,15 @@ class TokenSource:
         asked_at = self._clock()
         try:
             async with asyncio.timeout(settings.total_timeout):
-                answer = await http.post(settings.token_url, data=form)
+                async with http.stream("POST", settings.token_url, data=form, headers=ACCEPTED) as answer:
+                    content = await read_bounded(answer, ANSWER_LIMIT)
         except (httpx.HTTPError, TimeoutError):
             raise TransientError(SafeCode.GRAPH_UNAVAILABLE, operation="sign_in") from None
+        except BodyRefused as refused:
+            raise bad_answer(Subject.OBJECT, reason=refused.reason, operation="sign_in") from None
         if answer.status_code != httpx.codes.OK:
-            raise _sign_in_error(answer)
-        told = json_object(answer.content[:ANSWER_LIMIT], Subject.OBJECT)
+            raise _sign_in_error(answer, content)
+        told = json_object(content, Subject.OBJECT)
         value, lasts = told.get("access_token"), told.get("expires_in")
         if not isinstance(value, str) or not value.isascii() or not value.isprintable() or not value:
             raise RunFatalError(SafeCode.AUTH_TOKEN_INVALID, reason="no_token")
@@ -71,8 +75,8 @@ class TokenSource:
         return _Token(value, asked_at + max(seconds - EARLY, seconds / 2))
 
 
-def _sign_in_error(answer: httpx.Response) -> ReinstateError:
-    error = error_of(answer.status_code, answer.headers, answer.content[:ANSWER_LIMIT], Subject.OBJECT)
+def _sign_in_error(answer: httpx.Response, content: bytes) -> ReinstateError:
+    error = error_of(answer.status_code, answer.headers, content, Subject.OBJECT)
     if isinstance(error, ThrottledError | TransientError):
         return error
     return RunFatalError(SafeCode.AUTH_TOKEN_INVALID, http_status=answer.status_code, operation="sign_in")

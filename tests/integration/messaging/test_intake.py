@@ -14,7 +14,7 @@ from shared.contracts.base import Contract
 from shared.contracts.catalogue import encode
 from shared.contracts.names import MessageType, Queue, ServiceName
 from shared.contracts.work import WakeUp
-from shared.domain.errors import LeaseLost, PermanentError, PoisonMessage, SafeCode, TransientError
+from shared.domain.errors import LeaseLost, PermanentError, PoisonMessage, SafeCode, TooManyError, TransientError
 from shared.domain.runs import Lane, RunType
 from shared.messaging.connection import client_name, user_of
 from shared.messaging.dead_letters import DeadLetters
@@ -118,9 +118,9 @@ def counted(outcome: str, reason: str) -> float:
 UNREADABLE = {  # what: (body, properties, reason, field)
     "no JSON": (b"{nonsense", {}, SafeCode.MESSAGE_UNDECODABLE, None),
     "no text": (b"\xff\xfe", {}, SafeCode.MESSAGE_UNDECODABLE, None),
-    "deep": (b"[" * 10_000, {}, SafeCode.MESSAGE_UNDECODABLE, None),
-    "huge number": (b'{"version": 1, "lane": 1e999999}', {}, SafeCode.MESSAGE_UNDECODABLE, "tenant_id"),
-    "huge integer": (b'{"version": ' + b"9" * 60_000 + b"}", {}, SafeCode.MESSAGE_UNDECODABLE, None),
+    "deep": (b"[" * 10_000, {}, SafeCode.MESSAGE_EXCEEDS_LIMITS, None),
+    "huge number": (b'{"version": 1, "lane": 1e999999}', {}, SafeCode.MESSAGE_EXCEEDS_LIMITS, None),
+    "huge integer": (b'{"version": ' + b"9" * 60_000 + b"}", {}, SafeCode.MESSAGE_EXCEEDS_LIMITS, None),
     "compressed": (b"\x28\xb5\x2f\xfd\x00", {"content_encoding": "zstd"}, SafeCode.MESSAGE_UNDECODABLE, None),
     "bad value": (json.dumps(WAKE_UP | {"lane": "fast"}).encode(), {}, SafeCode.MESSAGE_UNDECODABLE, "lane"),
     "version 2": (json.dumps(WAKE_UP | {"version": 2}).encode(), {}, SafeCode.MESSAGE_UNKNOWN_VERSION, "version"),
@@ -191,6 +191,25 @@ async def test_a_transient_failure_comes_back_later_as_the_same_message(rabbit: 
     assert second[1].user_id == first[1].user_id == user_of(rabbit.amqp_url)
     assert (second[1].exchange, second[1].routing_key, second[1].queue) == ("work", QUEUE, QUEUE)
     assert second[1].headers["x-reinstate-reason"] == SafeCode.SERVICE_UNAVAILABLE
+
+
+async def test_what_came_too_soon_comes_back_as_often_as_it_takes_and_no_attempt_is_counted(
+    rabbit: Rabbit, subscribe: Subscribe
+) -> None:
+    """More often than a failure may: its sender's rate says when, not whether."""
+    for tier in RETRY_TIERS:
+        await rabbit.change_policy(tier.queue, message_ttl=20)
+    before = counted("deferred", SafeCode.RATE_EXCEEDED)
+    times = 2 * len(RETRY_TIERS)
+    recorder = Recorder(*[TooManyError(SafeCode.RATE_EXCEEDED, retry_after=0.1) for _ in range(times)])
+    await subscribe(recorder)
+
+    await send(rabbit, encode(a_wake_up()), message_id="eager", user_id=user_of(rabbit.amqp_url))
+
+    seen = [(await recorder.next())[1] for _ in range(times + 1)]
+    assert {(one.message_id, one.attempt, one.user_id) for one in seen} == {("eager", 1, user_of(rabbit.amqp_url))}
+    await rabbit.holds({QUEUE: 0, "restore.dead": 0, "restore.parked": 0})
+    assert counted("deferred", SafeCode.RATE_EXCEEDED) == before + times
 
 
 async def test_after_the_last_tier_a_message_is_dead_with_a_reason(rabbit: Rabbit, subscribe: Subscribe) -> None:

@@ -77,7 +77,7 @@ def test_a_broken_file_is_named_with_its_reason_and_the_rest_goes_on(tmp_path: P
     assert {problem.file: problem.code for problem in report.problems} == {
         "away": SafeCode.FOLDER_FILE_OUTSIDE,
         "broken.json": SafeCode.FOLDER_NOT_JSON,
-        "deep.json": SafeCode.FOLDER_NOT_JSON,
+        "deep.json": SafeCode.FOLDER_FILE_TOO_LARGE,
         "gone.json": SafeCode.FOLDER_FILE_UNREADABLE,
         "group.json": SafeCode.FOLDER_NOT_A_POLICY,
         "latin.json": SafeCode.FOLDER_NOT_JSON,

@@ -307,7 +307,7 @@ def test_an_old_export_is_packed_with_each_bad_file_named(tmp_path: Path) -> Non
     assert problems == {
         "MigrationTable.json": "folder.not_json",
         "broken.json": "folder.not_json",
-        "deep.json": "folder.not_json",
+        "deep.json": "folder.file_too_large",
         "empty.json": "folder.not_json",
         "huge.json": "folder.file_too_large",
         "infinite.json": "policy.not_canonical",

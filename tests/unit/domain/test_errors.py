@@ -1,3 +1,4 @@
+import ast
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cli.error_reference import reference
+from shared.domain.error_actions import _OTHERWISE, FAMILIES, Actionability, actionability_of, label_of
 from shared.domain.error_texts import ERROR_TEXTS
 from shared.domain.errors import (
     CONTEXT_KEYS,
@@ -20,7 +22,9 @@ from shared.domain.errors import (
     safe_context,
 )
 
-PAGE = Path(__file__).parents[3] / "docs" / "reference" / "errors.md"
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "reference" / "errors.md"
+UNSAID = {"RUN_STALE_QUEUED"}  # kept for those who read old rows: a queued run ends by its deadline
 REASONABLE = settings(deadline=None, max_examples=150)
 
 
@@ -110,6 +114,28 @@ def test_a_text_is_short_and_says_what_to_do(code: SafeCode) -> None:
     assert 0 < len(text.next_step) <= 120
     assert text.next_step.endswith(".")
     assert "|" not in text.title + text.next_step  # would break the page's table
+
+
+def test_every_family_has_a_label_and_every_code_somebody_whose_turn_it_is() -> None:
+    assert set(FAMILIES) == {code.family for code in SafeCode}
+    assert len({label_of(family) for family in FAMILIES}) == len(FAMILIES)
+    assert all(actionability_of(code) in Actionability for code in SafeCode)
+    assert {actionability_of(code) for code in SafeCode} == set(Actionability)
+    assert [code for code, turn in _OTHERWISE.items() if turn is FAMILIES[code.family][1]] == []
+    assert all(f"`{turn}`" in reference().partition("\n## ")[0] for turn in Actionability)
+
+
+def test_every_code_is_said_by_something() -> None:
+    """A code that nothing says promises nothing."""
+    said: set[str] = set()
+    for path in [one for folder in ("services", "shared", "cli") for one in (ROOT / folder).rglob("*.py")]:
+        if path.name in {"errors.py", "error_texts.py", "error_actions.py"} and path.parent.name == "domain":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "SafeCode":
+                said.add(node.attr)
+
+    assert {code.name for code in SafeCode} - said - UNSAID == set()
 
 
 def test_the_page_of_error_codes_is_what_the_catalogue_says() -> None:
