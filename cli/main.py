@@ -3,6 +3,7 @@
 import typer
 
 from cli.commands import (
+    audit,
     backup,
     database,
     dead,
@@ -24,8 +25,8 @@ from cli.console import EXIT_CODES, ExitCode, JsonFlag, Output, reporting, run
 HELP = """Back up and restore the configuration of many customer tenants.
 
 Commands for people and scripts talk to the server at REINSTATE_URL (default http://127.0.0.1:8080) as the user of
-REINSTATE_TOKEN. Commands for administrators (db, topology, tenant, user, dead, serve, doctor) use DATABASE_URL,
-AMQP_URL and RABBITMQ_MANAGEMENT_URL."""
+REINSTATE_TOKEN. Commands for administrators (db, topology, tenant, user, dead, audit, serve, doctor) use
+DATABASE_URL, AMQP_URL and RABBITMQ_MANAGEMENT_URL."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,6 +42,7 @@ app.add_typer(restore.app, name="restore")
 app.add_typer(runs.app, name="runs")
 app.add_typer(notifications.app, name="notifications")
 app.add_typer(dead.app, name="dead")
+app.add_typer(audit.app, name="audit")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(users.app, name="user")
 app.add_typer(stack.app, name="stack")

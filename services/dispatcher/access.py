@@ -1,24 +1,32 @@
 """Who may ask what: every route of a tenant asks for a member first, and strangers find nothing there (D1)."""
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
 
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import Authenticator, DispatcherUnitOfWork, NotificationReader, Principal
+from services.dispatcher.refusals import Refusals
+from services.dispatcher.refused_requests import refused_request
 from services.dispatcher.starts import Starts
 from services.dispatcher.streams.hub import RunStreams
 from services.dispatcher.uploads import Uploads
-from shared.domain.errors import NotFoundError, PermanentError, SafeCode
+from shared.domain.audit_chain import HOUSE
+from shared.domain.errors import NotFoundError, PermanentError, ReinstateError, SafeCode, TransientError
 from shared.domain.freshness import PREVIEW_AGE
 from shared.domain.operations import Role
 from shared.front_door import Directory
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_REFUSALS = (ReinstateError, RequestValidationError, HTTPException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,7 @@ class Room:
     metrics: Metrics
     streams: RunStreams
     uploads: Uploads
+    refusals: Refusals
     preview_age: timedelta = PREVIEW_AGE  # an older preview is not executed
 
 
@@ -53,10 +62,37 @@ class SignedInRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def signed_in(request: Request) -> Response:
-            request.state.principal = await room_of(request).authenticator.authenticate(request.headers)
-            return await handle(request)
+            try:
+                request.state.principal = await room_of(request).authenticator.authenticate(request.headers)
+                return await handle(request)
+            except (ReinstateError, RequestValidationError, HTTPException) as error:
+                await note_refusal(request, error)
+                raise
 
         return signed_in
+
+
+async def note_refusal(request: Request, error: Exception) -> None:
+    """Audit a request that would have changed something: in its tenant's trail for a member, else in the house's.
+
+    What is refused for want of a server or of room (503) was not decided about, and has no line.
+    """
+    if request.method in _READS or isinstance(error, TransientError) or not isinstance(error, _REFUSALS):
+        return
+    member, principal = getattr(request.state, "member", None), getattr(request.state, "principal", None)
+    route = request.scope.get("route")
+    entry = refused_request(getattr(route, "operation_id", None) or "request", error, principal)
+    if member is None:  # the tenant is told nothing of strangers, and by them not written to
+        named = _id_of(request.path_params.get("tenant"))
+        entry = replace(entry, target_type="tenant" if named else None, target_id=named)
+    await room_of(request).refusals.note(member.tenant_id if member else HOUSE, entry)
+
+
+def _id_of(text: object) -> UUID | None:
+    try:
+        return UUID(str(text))
+    except ValueError:
+        return None
 
 
 def room_of(request: Request) -> Room:
@@ -81,7 +117,8 @@ async def member_of(request: Request, tenant: UUID) -> Member:
     role = await room_of(request).directory.role(tenant, principal.user_id)
     if role is None:
         raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
-    return Member(principal, tenant, role)
+    member = request.state.member = Member(principal, tenant, role)
+    return member
 
 
 # Coroutines: a plain function would be called in a thread of its own, which costs more than all it does.

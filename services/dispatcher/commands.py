@@ -1,8 +1,9 @@
 """A command from the broker, carried out or refused for good."""
 
-from services.dispatcher.handlers import Door, Source, abort_run, note_refusal
+from services.dispatcher.handlers import Door, Source, abort_run, refusal_of
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import StartUnitOfWork
+from services.dispatcher.refusals import Refusals
 from services.dispatcher.starts import Starts
 from shared.contracts.commands import AbortRun, Start
 from shared.domain.errors import PoisonMessage, ReinstateError, SafeCode, TransientError
@@ -16,6 +17,7 @@ async def carry_out(
     uow: StartUnitOfWork,
     starts: Starts,
     metrics: Metrics,
+    refusals: Refusals,
 ) -> None:
     """Start or abort as told; return when it is committed.
 
@@ -36,5 +38,5 @@ async def carry_out(
         raise
     except ReinstateError as error:
         metrics.refusals.labels(source.door.value, error.code.value).inc()
-        await note_refusal(command, error, source=source, uow=uow)
+        await refusals.note(command.tenant_id, refusal_of(command, error, source))
         raise PoisonMessage(error.code, **error.context) from None

@@ -3,6 +3,7 @@
 from services.dispatcher.commands import carry_out
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import StartUnitOfWork
+from services.dispatcher.refusals import Refusals
 from services.dispatcher.starts import Starts
 from shared.contracts.commands import AbortRun, StartBulkOperationRun, StartRestoreRun
 from shared.contracts.names import Queue
@@ -12,7 +13,9 @@ from shared.messaging.intake import Intake
 Command = StartRestoreRun | StartBulkOperationRun | AbortRun
 
 
-def subscribe(intake: Intake, uow: StartUnitOfWork, starts: Starts, metrics: Metrics, *, prefetch: int) -> None:
+def subscribe(
+    intake: Intake, uow: StartUnitOfWork, starts: Starts, metrics: Metrics, refusals: Refusals, *, prefetch: int
+) -> None:
     """Take commands; each is acknowledged after its commit."""
     models: tuple[type[Command], ...] = (StartRestoreRun, StartBulkOperationRun, AbortRun)
 
@@ -25,4 +28,5 @@ def subscribe(intake: Intake, uow: StartUnitOfWork, starts: Starts, metrics: Met
             uow=uow,
             starts=starts,
             metrics=metrics,
+            refusals=refusals,
         )

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from shared.domain.errors import ReinstateError
 from shared.persistence.archives import SqlArchives
 from shared.persistence.asking import Alone, Asking, Member, Rounds
-from shared.persistence.audit import SqlAudit
+from shared.persistence.audit import AuditSheet, SqlAudit
 from shared.persistence.authority import SqlAuthority
 from shared.persistence.backups import SqlBackups
 from shared.persistence.budgets import SqlBudgets
@@ -47,11 +47,12 @@ _IMPATIENT = select(func.set_config("lock_timeout", _LOCK_TIMEOUT, True))  # noq
 class SqlTransaction:
     """One tenant's work inside an open transaction, and the repositories that do it."""
 
-    def __init__(self, asking: Asking, tenant_id: UUID, sheet: OutboxSheet) -> None:
-        """Bind every repository to one tenant; what is sent is written on `sheet`."""
+    def __init__(self, asking: Asking, tenant_id: UUID, sheet: OutboxSheet, audited: AuditSheet) -> None:
+        """Bind every repository to one tenant; what is sent is written on `sheet`, what is audited on `audited`."""
         self.asking = asking
         self.tenant_id = tenant_id
         self.sheet = sheet
+        self.audit = SqlAudit(audited, tenant_id)
         self.runs = SqlRuns(asking, tenant_id)
         self.outbox = SqlOutbox(sheet, tenant_id, self.runs)
 
@@ -94,11 +95,6 @@ class SqlTransaction:
     def authority(self) -> SqlAuthority:
         """Tenant and initiator of a run, read again at execution."""
         return SqlAuthority(self.connection, self.tenant_id)
-
-    @cached_property
-    def audit(self) -> SqlAudit:
-        """Who did what."""
-        return SqlAudit(self.asking, self.tenant_id)
 
     @cached_property
     def tenants(self) -> SqlTenants:
@@ -185,11 +181,12 @@ class SqlUnitOfWork:
         Raises `TransientError(SERVICE_UNAVAILABLE)` when the database does not answer. A cancellation during the commit
         leaves open whether it happened: callers are idempotent.
         """
-        sheet = self._sheet()
+        sheet, audited = self._sheet(), AuditSheet()
         with translated():
             async with self._engine.begin() as connection:
-                yield SqlTransaction(Alone(connection), tenant_id, sheet)
+                yield SqlTransaction(Alone(connection), tenant_id, sheet, audited)
                 await sheet.write(connection)
+                await audited.write(connection)
         sheet.tell(self._hints)
 
     async def together(self, chains: Sequence[Sequence[Work[R]]]) -> list[list[R | ReinstateError]]:
@@ -199,23 +196,28 @@ class SqlUnitOfWork:
         of the others'. Whatever else goes wrong is raised and rolls all of it back, a wait for somebody else's lock
         included: then each work has to be done by itself.
         """
-        sheet = self._sheet()
+        sheet, audited = self._sheet(), AuditSheet()
         with translated():
             async with self._engine.begin() as connection:
                 await connection.execute(_IMPATIENT)
                 rounds = Rounds(connection)
-                results = await rounds.work([self._in_turn(chain, rounds, sheet) for chain in chains])
+                results = await rounds.work([self._in_turn(chain, rounds, sheet, audited) for chain in chains])
                 await sheet.write(connection)
+                await audited.write(connection)
         sheet.tell(self._hints)
         return results
 
-    async def _in_turn(self, chain: Sequence[Work[R]], rounds: Rounds, sheet: OutboxSheet) -> list[R | ReinstateError]:
-        return [await self._share(work, Member(rounds), sheet) for work in chain]
+    async def _in_turn(
+        self, chain: Sequence[Work[R]], rounds: Rounds, sheet: OutboxSheet, audited: AuditSheet
+    ) -> list[R | ReinstateError]:
+        return [await self._share(work, Member(rounds), sheet, audited) for work in chain]
 
-    async def _share(self, work: Work[R], member: Member, sheet: OutboxSheet) -> R | ReinstateError:
+    async def _share(
+        self, work: Work[R], member: Member, sheet: OutboxSheet, audited: AuditSheet
+    ) -> R | ReinstateError:
         tenant_id, do = work
-        own = sheet.part()
-        transaction = SqlTransaction(member, tenant_id, own)
+        own, own_audited = sheet.part(), AuditSheet()
+        transaction = SqlTransaction(member, tenant_id, own, own_audited)
         try:
             result = await do(transaction)
         except ReinstateError as refusal:
@@ -224,6 +226,7 @@ class SqlUnitOfWork:
             await transaction.inbox.forget()
             return refusal
         sheet.extend(own)
+        audited.extend(own_audited)
         return result
 
     def _sheet(self) -> OutboxSheet:
