@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cli.console import CliFailure, ExitCode, usage
 from cli.settings import amqp_url, database_url
 from shared.contracts.names import ServiceName
+from shared.domain.audit_chain import HOUSE
 from shared.domain.dead_messages import OUTBOX, Resolution
 from shared.domain.errors import ConflictError, PermanentError, ReinstateError, SafeCode
 from shared.messaging.connection import BrokerAddress, CertificateUnusable
@@ -204,6 +205,8 @@ class Desk:
 
     async def _note(self, action: Action, letter: Letter, reason: str) -> None:
         if letter.tenant_id is None or not await self._index.known_tenants([letter.tenant_id]):
+            async with self._uow.begin(HOUSE) as tx:  # of no tenant of ours, and somebody settled it all the same
+                await tx.audit.add(self._entry(action, letter, reason))
             return
         async with self._uow.begin(letter.tenant_id) as tx:
             if (noted := letter.noted()) is not None:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from cli.commands import (
+    audit,
     backup,
     broker,
     database,
@@ -29,8 +30,8 @@ from cli.logs import guarded
 HELP = """Back up and restore the configuration of many customer tenants.
 
 Commands for people and scripts talk to the server at REINSTATE_URL (default http://127.0.0.1:8080) as the user of
-REINSTATE_TOKEN. Commands for administrators (db, topology, broker, tenant, user, keys, dead, serve, doctor) use
-DATABASE_URL, AMQP_URL, RABBITMQ_MANAGEMENT_URL and KEY_ENCRYPTION_KEYS."""
+REINSTATE_TOKEN. Commands for administrators (db, topology, broker, tenant, user, keys, dead, audit, serve, doctor)
+use DATABASE_URL, AMQP_URL, RABBITMQ_MANAGEMENT_URL and KEY_ENCRYPTION_KEYS."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,6 +47,7 @@ app.add_typer(restore.app, name="restore")
 app.add_typer(runs.app, name="runs")
 app.add_typer(notifications.app, name="notifications")
 app.add_typer(dead.app, name="dead")
+app.add_typer(audit.app, name="audit")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="keys")

@@ -69,5 +69,5 @@ async def _change_for_all(verb: str, operation: str | None, reason: str) -> "lis
         if verb == "pause":
             await stored.add(word, reason=reason, paused_by=actor())
         else:
-            await stored.remove(word)
+            await stored.remove(word, reason=reason, resumed_by=actor())
         return [Pause.model_validate(asdict(one)) for one in await stored.list()]

@@ -1,28 +1,36 @@
 """Who may ask what: every route of a tenant asks for a member first, and strangers find nothing there (D1)."""
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import Authenticator, DispatcherUnitOfWork, NotificationReader, Principal
 from services.dispatcher.quotas import NO_QUOTA, RunQuota
 from services.dispatcher.rates import Rates
+from services.dispatcher.refusals import Refusals
+from services.dispatcher.refused_requests import refused_request
 from services.dispatcher.starts import Starts
 from services.dispatcher.streams.hub import RunStreams
 from services.dispatcher.uploads import Uploads
-from shared.domain.errors import NotFoundError, PermanentError, SafeCode
+from shared.domain.audit_chain import HOUSE
+from shared.domain.errors import NotFoundError, PermanentError, ReinstateError, SafeCode, TransientError
 from shared.domain.freshness import PREVIEW_AGE
 from shared.domain.input_limits import REQUEST, Bound, TooMuch, check_json
 from shared.domain.operations import Role
 from shared.front_door import Directory
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_REFUSALS = (ReinstateError, RequestValidationError, HTTPException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,7 @@ class Room:
     metrics: Metrics
     streams: RunStreams
     uploads: Uploads
+    refusals: Refusals
     preview_age: timedelta = PREVIEW_AGE  # an older preview is not executed
     rates: Rates = field(default_factory=Rates)
     quota: RunQuota = NO_QUOTA
@@ -60,13 +69,17 @@ class SignedInRoute(APIRoute):
         reads_json = self.body_field is not None
 
         async def signed_in(request: Request) -> Response:
-            room = room_of(request)
-            principal = await room.authenticator.authenticate(request.headers)
-            request.state.principal = principal
-            room.rates.caller(principal.user_id)
-            if reads_json:
-                await _check_body(request)
-            return await handle(request)
+            try:
+                room = room_of(request)
+                principal = await room.authenticator.authenticate(request.headers)
+                request.state.principal = principal
+                room.rates.caller(principal.user_id)
+                if reads_json:
+                    await _check_body(request)
+                return await handle(request)
+            except (ReinstateError, RequestValidationError, HTTPException) as error:
+                await note_refusal(request, error)
+                raise
 
         return signed_in
 
@@ -83,6 +96,29 @@ async def _check_body(request: Request) -> None:
         raise PermanentError(
             SafeCode.REQUEST_EXCEEDS_LIMITS, field="body", reason=much.bound.value, limit=much.limit
         ) from None
+
+
+async def note_refusal(request: Request, error: Exception) -> None:
+    """Audit a request that would have changed something: in its tenant's trail for a member, else in the house's.
+
+    What is refused for want of a server or of room (503) was not decided about, and has no line.
+    """
+    if request.method in _READS or isinstance(error, TransientError) or not isinstance(error, _REFUSALS):
+        return
+    member, principal = getattr(request.state, "member", None), getattr(request.state, "principal", None)
+    route = request.scope.get("route")
+    entry = refused_request(getattr(route, "operation_id", None) or "request", error, principal)
+    if member is None:  # the tenant is told nothing of strangers, and by them not written to
+        named = _id_of(request.path_params.get("tenant"))
+        entry = replace(entry, target_type="tenant" if named else None, target_id=named)
+    await room_of(request).refusals.note(member.tenant_id if member else HOUSE, entry)
+
+
+def _id_of(text: object) -> UUID | None:
+    try:
+        return UUID(str(text))
+    except ValueError:
+        return None
 
 
 def room_of(request: Request) -> Room:
@@ -108,7 +144,8 @@ async def member_of(request: Request, tenant: UUID) -> Member:
     if role is None:
         raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
     room_of(request).rates.tenant(tenant)  # after the look: a stranger uses nothing of the tenant's up
-    return Member(principal, tenant, role)
+    member = request.state.member = Member(principal, tenant, role)
+    return member
 
 
 # Coroutines: a plain function would be called in a thread of its own, which costs more than all it does.

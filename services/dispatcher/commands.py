@@ -1,9 +1,10 @@
 """A command from the broker, carried out or refused for good."""
 
-from services.dispatcher.handlers import Door, Source, abort_run, note_refusal
+from services.dispatcher.handlers import Door, Source, abort_run, refusal_of
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import StartUnitOfWork
 from services.dispatcher.rates import Rates
+from services.dispatcher.refusals import Refusals
 from services.dispatcher.starts import Starts
 from shared.contracts.commands import AbortRun, Start
 from shared.domain.errors import PermanentError, PoisonMessage, ReinstateError, SafeCode, TransientError
@@ -18,6 +19,7 @@ async def carry_out(
     starts: Starts,
     metrics: Metrics,
     rates: Rates,
+    refusals: Refusals,
 ) -> None:
     """Start or abort as told; return when it is committed.
 
@@ -43,5 +45,5 @@ async def carry_out(
         raise
     except ReinstateError as error:
         metrics.refusals.labels(source.door.value, error.code.value).inc()
-        await note_refusal(command, error, source=source, uow=uow)
+        await refusals.note(command.tenant_id, refusal_of(command, error, source))
         raise PoisonMessage(error.code, **error.context) from None

@@ -165,37 +165,28 @@ async def abort_run(command: AbortRun, *, source: Source, uow: StartUnitOfWork) 
         flagged = await tx.runs.request_abort(command.run_type, command.run_id)
         if flagged is None:
             return Aborted(run, was_active=False)
-        if run.abort_requested_at is None:
-            await tx.audit.add(_entry(command, flagged, source, "abort_requested", "success"))
+        is_first = run.abort_requested_at is None
+        await tx.audit.add(_entry(command, flagged, source, "abort_requested", "success" if is_first else "info"))
         return Aborted(await _stop(flagged, source, tx), was_active=True)
 
 
-async def note_refusal(command: Asking, error: ReinstateError, *, source: Source, uow: StartUnitOfWork) -> None:
-    """Audit a request that was refused, where its tenant is known."""
-    async with uow.begin(command.tenant_id) as tx:
-        if await tx.tenants.get() is None:
-            return
-        action = _RUN_WORDS.get(type(command).__name__, "run.start")
-        await tx.audit.add(
-            AuditEntry(
-                action=f"{action}_refused",
-                outcome="blocked",
-                actor_type="user" if source.door is Door.HTTP else "upstream",
-                actor_id=command.initiator_id if source.door is Door.HTTP else None,
-                actor_name=_name(command, source),
-                summary="A request was refused",
-                context={**error.context, "reason": error.code.value},
-            )
-        )
+def refusal_of(command: Asking, error: ReinstateError, source: Source) -> AuditEntry:
+    """Return the line of a command that was refused."""
+    return AuditEntry(
+        action=f"{_RUN_WORDS.get(type(command).__name__, 'run.start')}_refused",
+        outcome="blocked",
+        actor_type="user" if source.door is Door.HTTP else "upstream",
+        actor_id=command.initiator_id if source.door is Door.HTTP else None,
+        actor_name=_name(command, source),
+        summary="A request was refused",
+        context={**error.context, "reason": error.code.value},
+    )
 
 
 _RUN_WORDS = {
     "StartRestoreRun": "restore_run.start",
     "StartBulkOperationRun": "bulk_operation_run.start",
     "AbortRun": "run.abort",
-    "RetryFailed": "run.retry",
-    "UndoRestore": "restore_run.undo",
-    "ImportBackupSet": "backup_set.import",
 }
 
 

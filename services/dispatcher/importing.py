@@ -82,8 +82,7 @@ async def import_backup_set(
         if found is None:
             raise PermanentError(SafeCode.ARCHIVE_HOLDS_NOTHING, count=len(left_out))
         created = await tx.backups.complete(found.id)
-        if created:
-            await tx.audit.add(_entry(command, found, upload, source))
+        await tx.audit.add(_entry(command, found, upload, source, created=created))
         completed = await tx.backups.imported(name=name, archive_sha256=upload.sha256)
     return Imported(completed or found, left_out, created)
 
@@ -131,15 +130,15 @@ def _plain(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:_MAX_TEXT].strip()
 
 
-def _entry(command: ImportBackupSet, made: BackupSet, upload: Upload, source: Source) -> AuditEntry:
+def _entry(command: ImportBackupSet, made: BackupSet, upload: Upload, source: Source, *, created: bool) -> AuditEntry:
     return AuditEntry(
-        action="backup_set.imported",
-        outcome="success",
+        action="backup_set.imported" if created else "backup_set.import_repeated",
+        outcome="success" if created else "info",
         actor_type="user",
         actor_id=command.initiator_id,
         actor_name=_plain(command.requested_by) or source.requester,
         target_type="backup_set",
         target_id=made.id,
-        summary="A backup set was imported",
+        summary="A backup set was imported" if created else "A backup set was there already",
         context={"operation": "backup_set.import", "count": made.items, "size": upload.size},
     )

@@ -12,12 +12,14 @@ import structlog
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 
 from services.dispatcher.access import Room
+from services.dispatcher.anchoring import Anchoring, signer_of
 from services.dispatcher.authentication import BearerAuthenticator
 from services.dispatcher.collector import DeadLetterCollector
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.oidc.identities import Verifier
 from services.dispatcher.quotas import RunQuota, active_runs
 from services.dispatcher.rates import Rates
+from services.dispatcher.refusals import Refusals
 from services.dispatcher.settings import DispatcherSettings
 from services.dispatcher.starts import Starts
 from services.dispatcher.streams.hub import RunStreams
@@ -32,6 +34,7 @@ from shared.messaging.intake import Intake
 from shared.messaging.publisher import ConfirmedPublisher
 from shared.messaging.relay import OutboxRelay
 from shared.messaging.vitals import ProcessVitals
+from shared.persistence.audit_trail import SqlAuditTrail
 from shared.persistence.database import create_engine
 from shared.persistence.dead_messages import SqlDeadMessageIndex
 from shared.persistence.maintenance import Bounds, SqlMaintenance
@@ -64,6 +67,7 @@ class Machinery:
     intake: Intake
     sweeper: Sweeper
     collector: DeadLetterCollector
+    anchoring: Anchoring
     tasks: tuple[asyncio.Task[None], ...] = ()
     background: BackgroundTasks = field(default_factory=BackgroundTasks)
 
@@ -102,7 +106,8 @@ async def running(
     rates = Rates(settings.rates, refused=lambda door, code: metrics.refusals.labels(door, code.value).inc())
     quota = RunQuota(settings.dispatcher_active_runs_per_tenant, partial(active_runs, uow))
     starts = Starts(uow, preview_age=settings.preview_age, quota=quota)
-    subscribe(intake, uow, starts, metrics, rates, prefetch=settings.dispatcher_prefetch)
+    refusals = Refusals(uow)
+    subscribe(intake, uow, starts, metrics, rates, refusals, prefetch=settings.dispatcher_prefetch)
     machinery = Machinery(
         Room(
             uow,
@@ -118,6 +123,7 @@ async def running(
             metrics,
             RunStreams(SqlRunChanges(engine), settings.streams, metrics),
             Uploads(at_once=settings.dispatcher_imports_at_once, stalled_limit=settings.dispatcher_stalled_limit),
+            refusals,
             settings.preview_age,
             rates,
             quota,
@@ -135,6 +141,7 @@ async def running(
         intake,
         Sweeper(maintenance, uow, bounds, metrics),
         DeadLetterCollector(lambda: DeadLetters(address, ServiceName.DISPATCHER), SqlDeadMessageIndex(engine), uow),
+        Anchoring(SqlAuditTrail(engine), signer_of(settings.audit_signing_key), file=settings.audit_anchor_file),
     )
     try:
         async with _moving(machinery, settings):
@@ -156,7 +163,11 @@ async def _moving(machinery: Machinery, settings: DispatcherSettings) -> AsyncIt
         spawn(_relay_and_consume(machinery, stop, starting), name="broker"),
         spawn(machinery.sweeper.run(stop, every=sweeps), name="sweeper"),
         spawn(machinery.collector.run(stop, every=looks), name="collector"),
+        spawn(machinery.anchoring.run(stop, every=timedelta(seconds=settings.audit_anchor_interval)), name="anchoring"),
     )
+    # Until the very end: whatever is still answered may be a refusal.
+    over = asyncio.Event()
+    refusals = spawn(machinery.room.refusals.run(over), name="refusals")
     patience = timedelta(seconds=settings.consumers_lost_limit)
     watchdog = spawn(machinery.vitals.watch_consumers(patience), name="consumers")
     streams = spawn(machinery.room.streams.run(), name="streams")
@@ -175,6 +186,8 @@ async def _moving(machinery: Machinery, settings: DispatcherSettings) -> AsyncIt
         await asyncio.gather(*machinery.tasks, return_exceptions=True)
         await machinery.intake.stop()  # it may have come up after all
         await machinery.room.starts.aclose()
+        over.set()
+        await asyncio.gather(refusals, return_exceptions=True)
 
 
 async def _relay_and_consume(machinery: Machinery, stop: asyncio.Event, starting: asyncio.Lock) -> None:

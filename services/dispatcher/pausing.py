@@ -32,8 +32,8 @@ async def pause(request: PauseRequest, *, uow: DispatcherUnitOfWork) -> Sequence
     operation = _checked(request)
     async with uow.begin(request.tenant_id) as tx:
         await check_authority(tx, request.user_id, Capability.WORK_PAUSE)
-        if await tx.pauses.add(operation, reason=request.reason, paused_by=request.user_name):
-            await tx.audit.add(_entry(request, "tenant.paused"))
+        is_new = await tx.pauses.add(operation, reason=request.reason, paused_by=request.user_name)
+        await tx.audit.add(_entry(request, "tenant.paused", changed=is_new))
         return await tx.pauses.list()
 
 
@@ -45,8 +45,9 @@ async def resume(request: PauseRequest, *, uow: DispatcherUnitOfWork) -> Sequenc
     operation = _checked(request)
     async with uow.begin(request.tenant_id) as tx:
         await check_authority(tx, request.user_id, Capability.WORK_PAUSE)
-        if await tx.pauses.remove(operation):
-            await tx.audit.add(_entry(request, "tenant.resumed"))
+        was_paused = await tx.pauses.remove(operation)
+        await tx.audit.add(_entry(request, "tenant.resumed", changed=was_paused))
+        if was_paused:
             await _wake_waiting(tx)
         return await tx.pauses.list()
 
@@ -62,10 +63,10 @@ def _checked(request: PauseRequest) -> str:
     return pausable(request.operation)
 
 
-def _entry(request: PauseRequest, action: str) -> AuditEntry:
+def _entry(request: PauseRequest, action: str, *, changed: bool) -> AuditEntry:
     return AuditEntry(
         action=action,
-        outcome="success",
+        outcome="success" if changed else "info",
         actor_type="user",
         actor_id=request.user_id,
         actor_name=request.user_name,

@@ -1,7 +1,11 @@
 """Settings of the dispatcher, from the environment."""
 
-from pydantic import Field
+from pathlib import Path
+from typing import Annotated
 
+from pydantic import AfterValidator, Field, SecretStr
+
+from services.dispatcher.anchoring import signing_key
 from services.dispatcher.oidc.settings import SigningInSettings
 from services.dispatcher.rates import RateLimits
 from services.dispatcher.streams.settings import StreamSettings
@@ -95,6 +99,19 @@ class DispatcherSettings(SigningInSettings, KeySettings):
     )
     dispatcher_stalled_limit: float = Field(
         default=30, gt=0, le=3600, description="a caller that takes nothing of its answer for so long is dropped"
+    )
+
+    audit_anchor_interval: float = Field(
+        default=3600,
+        gt=0,
+        le=86400,
+        description="seconds between two anchors of the audit trails' heads, which are log lines of the level INFO",
+    )
+    audit_anchor_file: Path | None = Field(
+        default=None, description="a file to which anchors are appended, too; on a disk of its own, or one written once"
+    )
+    audit_signing_key: Annotated[SecretStr, AfterValidator(signing_key)] | None = Field(
+        default=None, description="signs those anchors: the private key that `reinstate audit keygen` printed"
     )
 
     @property

@@ -4,6 +4,7 @@ from services.dispatcher.commands import carry_out
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import StartUnitOfWork
 from services.dispatcher.rates import Rates
+from services.dispatcher.refusals import Refusals
 from services.dispatcher.starts import Starts
 from shared.contracts.commands import AbortRun, StartBulkOperationRun, StartRestoreRun
 from shared.contracts.names import Queue
@@ -14,7 +15,14 @@ Command = StartRestoreRun | StartBulkOperationRun | AbortRun
 
 
 def subscribe(
-    intake: Intake, uow: StartUnitOfWork, starts: Starts, metrics: Metrics, rates: Rates, *, prefetch: int
+    intake: Intake,
+    uow: StartUnitOfWork,
+    starts: Starts,
+    metrics: Metrics,
+    rates: Rates,
+    refusals: Refusals,
+    *,
+    prefetch: int,
 ) -> None:
     """Take commands; each is acknowledged after its commit."""
     models: tuple[type[Command], ...] = (StartRestoreRun, StartBulkOperationRun, AbortRun)
@@ -29,4 +37,5 @@ def subscribe(
             starts=starts,
             metrics=metrics,
             rates=rates,
+            refusals=refusals,
         )

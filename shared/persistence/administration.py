@@ -11,8 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.domain.operations import Role
-from shared.persistence.asking import Alone
-from shared.persistence.audit import SqlAudit
+from shared.persistence.audit import append
 from shared.persistence.database import translated
 from shared.persistence.tables import memberships, tenants, users
 from shared.persistence.users import note_in_every_tenant
@@ -139,4 +138,4 @@ class SqlAdministration:
             target_type=action.partition(".")[0],
             target_id=target_id,
         )
-        await SqlAudit(Alone(connected), tenant_id).add(entry)
+        await append(connected, [(tenant_id, entry)])

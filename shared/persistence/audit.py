@@ -1,4 +1,4 @@
-"""The audit trail: append only."""
+"""The audit trail: append only. The database numbers and chains each row as it is inserted (ADR 0030)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,6 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.domain.errors import safe_context
-from shared.persistence.asking import Asking, Kind
 from shared.persistence.tables import audit_logs
 from shared.ports import AuditEntry
 from shared.runtime.ids import new_id
@@ -16,27 +15,52 @@ from shared.runtime.ids import new_id
 _INSERT = insert(audit_logs)
 
 
-class SqlAudit:
-    """`AuditPort` inside one transaction."""
+class AuditSheet:
+    """The lines of a transaction, for whichever tenants it works: appended all at once, last of all before the commit.
 
-    def __init__(self, asking: Asking, tenant_id: UUID) -> None:
-        """Work inside the transaction of `asking`."""
-        self._asking = asking
+    Appending to a tenant's chain locks its head until the end of the transaction. So nothing else is waited for after
+    it, and tenants are taken in one order: whoever appends never waits for somebody who waits for it.
+    """
+
+    def __init__(self) -> None:
+        """Begin without a line."""
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, tenant_id: UUID, entry: AuditEntry) -> UUID:
+        """Take a line; return its id. Ids rise in the order in which lines are taken."""
+        row = _row(tenant_id, entry)
+        self._rows.append(row)
+        return UUID(str(row["id"]))
+
+    def extend(self, part: "AuditSheet") -> None:
+        """Add the lines of a part of the transaction."""
+        self._rows += part._rows  # noqa: SLF001  another of the same class
+
+    async def write(self, connection: AsyncConnection) -> None:
+        """Append them. The caller commits at once."""
+        if self._rows:
+            await connection.execute(_INSERT, sorted(self._rows, key=lambda row: (row["tenant_id"].int, row["id"].int)))
+
+
+class SqlAudit:
+    """`AuditPort` for one tenant inside one transaction."""
+
+    def __init__(self, sheet: AuditSheet, tenant_id: UUID) -> None:
+        """Write on `sheet`."""
+        self._sheet = sheet
         self._tenant_id = tenant_id
 
     async def add(self, entry: AuditEntry) -> UUID:
-        """Append one line; return its id."""
-        return await self._asking.ask(_ADD, (self._tenant_id, entry))
+        """Append one line at the end of the transaction; return its id."""
+        return self._sheet.add(self._tenant_id, entry)
 
 
-async def _add(connection: AsyncConnection, asked: Sequence[tuple[UUID, AuditEntry]]) -> list[UUID]:
-    """Append in the order given: ids of one batch rise with it."""
-    rows = [_row(tenant_id, entry) for tenant_id, entry in asked]
-    await connection.execute(_INSERT, rows)
-    return [row["id"] for row in rows]
-
-
-_ADD = Kind("audit.add", _add, changes=True)
+async def append(connection: AsyncConnection, lines: Sequence[tuple[UUID, AuditEntry]]) -> None:
+    """Append lines for these tenants in a transaction that has no sheet: the last thing before its commit."""
+    sheet = AuditSheet()
+    for tenant_id, entry in lines:
+        sheet.add(tenant_id, entry)
+    await sheet.write(connection)
 
 
 def _row(tenant_id: UUID, entry: AuditEntry) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from shared.domain.errors import PermanentError, SafeCode
 from shared.keys.envelope import KEY_BYTES, VEIL_GENERATION, Purpose
 from shared.keys.ring import KeyRing, KeyUnavailable
-from shared.persistence.asking import Alone
-from shared.persistence.audit import SqlAudit
+from shared.persistence.audit import append
 from shared.persistence.database import translated
 from shared.persistence.tables import JSONB, data_keys, tenant_credentials, tenants
 from shared.persistence.vault import Vault, wrapped_key, wrapping_context
@@ -215,4 +214,4 @@ class SqlKeyAdministration:
             target_id=target_id,
             context={} if count is None else {"count": count},
         )
-        await SqlAudit(Alone(connected), tenant_id).add(entry)
+        await append(connected, [(tenant_id, entry)])

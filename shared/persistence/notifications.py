@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC
 from typing import Any
 from uuid import UUID
@@ -26,12 +27,15 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.domain.audit_chain import HOUSE
 from shared.domain.errors import safe_context
 from shared.domain.notifications import InboxCounts, InboxEntry, InboxPage, InboxPosition, Notification, newest
 from shared.domain.runs import Counts, RunStatus, RunType
 from shared.persistence.arrays import Types, array_table, array_values
+from shared.persistence.audit import append
 from shared.persistence.database import committing_each, translated
 from shared.persistence.tables import JSONB, memberships, notifications, tenants, users
+from shared.ports import AuditEntry
 from shared.runtime.ids import new_id
 
 MAX_PAGE = 200
@@ -215,12 +219,15 @@ class SqlInboxReader:
             .where(_of(user_id), rows.interrupts, rows.read_at.is_(None), rows.archived_at.is_(None))
             .values(read_at=_NOW, seen_at=func.coalesce(rows.seen_at, _NOW))
         )
-        return await self._change(statement)
+        return await self._change(statement, _line("notifications.read", user_id))
 
-    async def _change(self, statement: Update) -> int:
+    async def _change(self, statement: Update, line: AuditEntry | None = None) -> int:
         with translated():
             async with self._engine.begin() as connection:
-                return len((await connection.execute(statement.returning(notifications.c.id))).all())
+                count = len((await connection.execute(statement.returning(notifications.c.id))).all())
+                if line is not None:
+                    await append(connection, [(HOUSE, replace(line, context={"count": count}))])
+        return count
 
     async def _mark(self, user_id: UUID, notification_id: UUID, *names: str) -> InboxEntry | None:
         own = and_(_of(user_id), notifications.c.id == notification_id)
@@ -230,7 +237,16 @@ class SqlInboxReader:
                 await connection.execute(update(notifications).where(own).values(**moments))
                 statement = _entries(user_id).where(notifications.c.id == notification_id)
                 row = (await connection.execute(statement)).mappings().first()
+                if row is not None:
+                    action = "notification.archived" if "archived_at" in names else "notification.read"
+                    line = replace(_line(action, user_id), target_type="notification", target_id=notification_id)
+                    await append(connection, [(row["tenant_id"], line)])
         return _entry(dict(row)) if row else None
+
+
+def _line(action: str, user_id: UUID) -> AuditEntry:
+    summary = "A person marked what the person was told"
+    return AuditEntry(action, "success", "user", "user", summary, actor_id=user_id)
 
 
 def _of(user_id: UUID) -> Any:  # noqa: ANN401  a boolean clause; SQLAlchemy's exact type adds nothing

@@ -8,15 +8,18 @@ from sqlalchemy import ColumnElement, and_, delete, false, literal, or_, select,
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from shared.domain.audit_chain import HOUSE
 from shared.domain.pauses import EVERYTHING
 from shared.domain.runs import WaitReason
 from shared.front_door import Pause
 from shared.persistence.asking import Asking
+from shared.persistence.audit import append
 from shared.persistence.database import translated
 from shared.persistence.leases import unleased
 from shared.persistence.run_rows import ACTIVE_WORDS, RUN_TABLES, RunTable
 from shared.persistence.tables import paused_operations, pauses
 from shared.persistence.turns import SqlTurns, paused
+from shared.ports import AuditEntry
 
 
 class SqlPauses:
@@ -83,14 +86,29 @@ class SqlOperationPauses:
                 if await connection.scalar(statement.returning(paused_operations.c.operation)) is None:
                     return False
                 await mark_paused(connection, operation)
+                await append(connection, [(HOUSE, _line("operation.paused", operation, paused_by, reason))])
         return True
 
-    async def remove(self, operation: str) -> bool:
+    async def remove(self, operation: str, *, reason: str, resumed_by: str) -> bool:
         """Resume the operation; the sweeper lets the runs go on, tenant by tenant. False when it was not paused."""
         statement = delete(paused_operations).where(paused_operations.c.operation == operation)
         with translated():
             async with self._engine.begin() as connection:
-                return (await connection.execute(statement)).rowcount > 0
+                was_paused = (await connection.execute(statement)).rowcount > 0
+                if was_paused:
+                    await append(connection, [(HOUSE, _line("operation.resumed", operation, resumed_by, reason))])
+        return was_paused
+
+
+def _line(action: str, operation: str, actor: str, reason: str) -> AuditEntry:
+    return AuditEntry(
+        action=action,
+        outcome="success",
+        actor_type="system",
+        actor_name=actor,
+        summary=f"{operation} {action.partition('.')[2]} for every tenant",
+        context={"operation": operation, "reason": reason},
+    )
 
 
 async def mark_paused(connection: AsyncConnection, operation: str, tenant_id: UUID | None = None) -> None:

@@ -218,10 +218,11 @@ backup_items = Table(
     CheckConstraint("NOT absent OR left_fingerprint IS NOT NULL", name="what_was_absent_was_created"),
 )
 
+# The trail outlives its tenants, and the house has one of its own (`HOUSE`): no reference to `tenants` (ADR 0030).
 audit_logs = Table(
     "audit_logs",
     metadata,
-    _tenant(),
+    Column("tenant_id", UUID(as_uuid=True), nullable=False),
     _id(),
     Column("action", Text, nullable=False),
     Column("outcome", Text, nullable=False),
@@ -233,10 +234,35 @@ audit_logs = Table(
     Column("summary", Text, nullable=False),
     Column("context", JSONB, nullable=False, server_default=text("'{}'")),
     _created(),
+    Column("sequence", BigInteger, nullable=False),  # this and the hashes: set by the trigger `link_audit_log`
+    Column("previous_hash", Text, nullable=False),
+    Column("hash", Text, nullable=False),
     PrimaryKeyConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "sequence"),
     CheckConstraint("outcome IN ('success', 'failure', 'partial', 'info', 'blocked')", name="outcome"),
     CheckConstraint("actor_type IN ('user', 'system', 'upstream')", name="actor_type"),
     Index("ix_audit_logs_target", "tenant_id", "target_id", "created_at"),
+)
+
+# The end of each tenant's chain; written by the trigger of `audit_logs` alone.
+audit_heads = Table(
+    "audit_heads",
+    metadata,
+    Column("tenant_id", UUID(as_uuid=True), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("hash", Text, nullable=False),
+)
+
+# Heads that were also written down elsewhere. `anchored_at` is the text that was signed.
+audit_anchors = Table(
+    "audit_anchors",
+    metadata,
+    Column("tenant_id", UUID(as_uuid=True), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("anchored_at", Text, nullable=False),
+    Column("signature", Text),
+    PrimaryKeyConstraint("tenant_id", "sequence"),
 )
 
 

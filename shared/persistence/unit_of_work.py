@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from shared.domain.errors import CommitUnheard, ReinstateError, TransientError
 from shared.persistence.archives import SqlArchives
 from shared.persistence.asking import Alone, Asking, Member, Rounds
-from shared.persistence.audit import SqlAudit
+from shared.persistence.audit import AuditSheet, SqlAudit
 from shared.persistence.authority import SqlAuthority
 from shared.persistence.backups import SqlBackups
 from shared.persistence.budgets import SqlBudgets
@@ -53,11 +53,17 @@ _SHARED = select(
 class SqlTransaction:
     """One tenant's work inside an open transaction, and the repositories that do it."""
 
-    def __init__(self, asking: Asking, tenant_id: UUID, sheet: OutboxSheet, keys: Keys | None = None) -> None:
-        """Bind every repository to one tenant and its keys; what is sent is written on `sheet`."""
+    def __init__(
+        self, asking: Asking, tenant_id: UUID, sheet: OutboxSheet, audited: AuditSheet, keys: Keys | None = None
+    ) -> None:
+        """Bind every repository to one tenant and its keys.
+
+        What is sent is written on `sheet`, what is audited on `audited`.
+        """
         self.asking = asking
         self.tenant_id = tenant_id
         self.sheet = sheet
+        self.audit = SqlAudit(audited, tenant_id)
         self.keys = keys or NoKeys()
         self.runs = SqlRuns(asking, tenant_id)
         self.outbox = SqlOutbox(sheet, tenant_id, self.runs)
@@ -101,11 +107,6 @@ class SqlTransaction:
     def authority(self) -> SqlAuthority:
         """Tenant and initiator of a run, read again at execution."""
         return SqlAuthority(self.asking, self.tenant_id, self.keys)
-
-    @cached_property
-    def audit(self) -> SqlAudit:
-        """Who did what."""
-        return SqlAudit(self.asking, self.tenant_id)
 
     @cached_property
     def tenants(self) -> SqlTenants:
@@ -198,11 +199,12 @@ class SqlUnitOfWork:
         Raises `TransientError(SERVICE_UNAVAILABLE)` when the database does not answer. A cancellation during the commit
         leaves open whether it happened: callers are idempotent.
         """
-        sheet = self._sheet()
+        sheet, audited = self._sheet(), AuditSheet()
         with translated():
             async with self._engine.begin() as connection:
-                yield SqlTransaction(Alone(connection), tenant_id, sheet, self._keys(tenant_id))
+                yield SqlTransaction(Alone(connection), tenant_id, sheet, audited, self._keys(tenant_id))
                 await sheet.write(connection)
+                await audited.write(connection)
         sheet.tell(self._hints)
 
     async def together(self, chains: Sequence[Sequence[Work[R]]]) -> list[list[R | ReinstateError]]:
@@ -212,14 +214,15 @@ class SqlUnitOfWork:
         of the others'. Whatever else goes wrong is raised and rolls all of it back, a wait for somebody else's lock
         included: then each work has to be done by itself. `CommitUnheard`: the commit may have happened.
         """
-        sheet, is_done = self._sheet(), False
+        sheet, audited, is_done = self._sheet(), AuditSheet(), False
         try:
             with translated():
                 async with self._engine.begin() as connection:
                     await connection.execute(_SHARED)
                     rounds = Rounds(connection)
-                    results = await rounds.work([self._in_turn(chain, rounds, sheet) for chain in chains])
+                    results = await rounds.work([self._in_turn(chain, rounds, sheet, audited) for chain in chains])
                     await sheet.write(connection)
+                    await audited.write(connection)
                     is_done = True
         except TransientError as error:
             if is_done:
@@ -228,13 +231,17 @@ class SqlUnitOfWork:
         sheet.tell(self._hints)
         return results
 
-    async def _in_turn(self, chain: Sequence[Work[R]], rounds: Rounds, sheet: OutboxSheet) -> list[R | ReinstateError]:
-        return [await self._share(work, Member(rounds), sheet) for work in chain]
+    async def _in_turn(
+        self, chain: Sequence[Work[R]], rounds: Rounds, sheet: OutboxSheet, audited: AuditSheet
+    ) -> list[R | ReinstateError]:
+        return [await self._share(work, Member(rounds), sheet, audited) for work in chain]
 
-    async def _share(self, work: Work[R], member: Member, sheet: OutboxSheet) -> R | ReinstateError:
+    async def _share(
+        self, work: Work[R], member: Member, sheet: OutboxSheet, audited: AuditSheet
+    ) -> R | ReinstateError:
         tenant_id, do = work
-        own = sheet.part()
-        transaction = SqlTransaction(member, tenant_id, own, self._keys(tenant_id))
+        own, own_audited = sheet.part(), AuditSheet()
+        transaction = SqlTransaction(member, tenant_id, own, own_audited, self._keys(tenant_id))
         try:
             result = await do(transaction)
         except ReinstateError as refusal:
@@ -243,6 +250,7 @@ class SqlUnitOfWork:
             await transaction.inbox.forget()
             return refusal
         sheet.extend(own)
+        audited.extend(own_audited)
         return result
 
     def _keys(self, tenant_id: UUID) -> Keys | None:

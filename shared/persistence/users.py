@@ -10,11 +10,12 @@ from sqlalchemy import Select, Text, bindparam, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from shared.domain.audit_chain import HOUSE
 from shared.domain.operations import Role
 from shared.front_door import User
 from shared.persistence.arrays import Types, array_table, array_values, found_for_each
-from shared.persistence.asking import A, Alone, Kind, Q
-from shared.persistence.audit import SqlAudit
+from shared.persistence.asking import A, Kind, Q
+from shared.persistence.audit import append
 from shared.persistence.database import committing_each, translated
 from shared.persistence.tables import memberships, users
 from shared.persistence.tenants import ROLE
@@ -115,7 +116,7 @@ _BOUND = AuditEntry(
 
 
 async def note_in_every_tenant(connection: AsyncConnection, user_id: UUID, entry: AuditEntry) -> None:
-    """Audit what concerns a user in each tenant the user belongs to."""
+    """Audit what concerns a user in each tenant the user belongs to, or as the house's; the caller commits at once."""
     found = await connection.scalars(select(memberships.c.tenant_id).where(memberships.c.user_id == user_id))
-    for tenant_id in found.all():
-        await SqlAudit(Alone(connection), tenant_id).add(replace(entry, target_type="member", target_id=user_id))
+    about = replace(entry, target_type="member", target_id=user_id)
+    await append(connection, [(tenant_id, about) for tenant_id in found.all() or (HOUSE,)])

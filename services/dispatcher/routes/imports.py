@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
-from services.dispatcher.access import BEARER, Member, Room, SignedInRoute, TheMember, TheRoom
-from services.dispatcher.handlers import Door, Source, note_refusal
+from services.dispatcher.access import BEARER, Member, Room, SignedInRoute, TheMember, TheRoom, note_refusal
+from services.dispatcher.handlers import Door, Source
 from services.dispatcher.importing import ArchiveRefused, ImportBackupSet, check_may_import, import_backup_set
 from services.dispatcher.needs import decides
 from services.dispatcher.problems import MAX_ERRORS, FieldError, problem, responses, title_of
@@ -107,12 +107,13 @@ async def import_archive(
             async with room.uploads.receive(stream) as upload:
                 imported = await import_backup_set(command, upload, source=_source(member), uow=room.uow)
     except ArchiveRefused as refused:
-        await _note(command, refused, member, room)
+        _count(refused, room)
+        await note_refusal(request, refused)
         errors = [FieldError(field=_shown(one), reason=one.kind.value) for one in refused.report.problems[:MAX_ERRORS]]
         return problem(request.url.path, refused.code, context=refused.context, errors=errors)
     except ReinstateError as error:
         await discard(stream)
-        await _note(command, error, member, room)
+        _count(error, room)
         raise
     response.status_code = 201 if imported.created else 200
     return ImportedView(
@@ -122,10 +123,8 @@ async def import_archive(
     )
 
 
-async def _note(command: ImportBackupSet, error: ReinstateError, member: Member, room: Room) -> None:
+def _count(error: ReinstateError, room: Room) -> None:
     room.metrics.refusals.labels(Door.HTTP.value, error.code.value).inc()
-    if error.code.family in ("authz", "archive"):
-        await note_refusal(command, error, source=_source(member), uow=room.uow)
 
 
 def _source(member: Member) -> Source:

@@ -1,14 +1,14 @@
 """Starting and aborting runs."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Response
 
 from services.dispatcher.access import BEARER, Member, Room, SignedInRoute, TheMember, TheRoom
-from services.dispatcher.handlers import Asking, Door, Source, Started, abort_run, note_refusal
+from services.dispatcher.handlers import Door, Source, Started, abort_run
 from services.dispatcher.needs import decides
 from services.dispatcher.problems import responses
 from services.dispatcher.requests import BulkOperationRunBody, RestoreRunBody, RetryBody
@@ -31,7 +31,6 @@ IdempotencyKey = Annotated[
         description="names the request: sent again with the same body, it gives the same run",
     ),
 ]
-_AUDITED = frozenset({"authz", "scope"})  # families of refusals that somebody should be able to look up
 _STARTED = {
     **responses(400, 403, 404, 409, 413, 422),
     200: {"model": RunView, "description": "An identical active run was joined, or the request is known"},
@@ -170,7 +169,7 @@ async def undo_restore_run(
         initiator_id=principal.user_id,
     )
     source = _source(member, key)
-    async with _noted(command, source, room):
+    with _counted(room):
         may_create = await room.quota.admits(command.tenant_id)
         started = await undo_restore(command, source=source, uow=room.uow, may_create=may_create)
     return _answer(started, room, response)
@@ -189,14 +188,14 @@ def _retry_of(run_type: RunType, run_id: UUID, body: RetryBody, member: Member) 
 
 
 async def _retry(command: RetryFailed, source: Source, room: Room, response: Response) -> RunView:
-    async with _noted(command, source, room):
+    with _counted(room):
         may_create = await room.quota.admits(command.tenant_id)
         started = await retry_failed(command, source=source, uow=room.uow, may_create=may_create)
     return _answer(started, room, response)
 
 
 async def _start(command: Start, source: Source, room: Room, response: Response) -> RunView:
-    async with _noted(command, source, room):
+    with _counted(room):
         started = await room.starts.start(command, source)
     return _answer(started, room, response)
 
@@ -221,22 +220,20 @@ async def _abort(run_type: RunType, run_id: UUID, member: Member, room: Room) ->
         initiator_id=principal.user_id,
     )
     source = _source(member, None)
-    async with _noted(command, source, room):
+    with _counted(room):
         aborted = await abort_run(command, source=source, uow=room.uow)
     if not aborted.was_active:
         raise ConflictError(SafeCode.RUN_NOT_ACTIVE, status=aborted.run.status.value)
     return RunView.of(aborted.run)
 
 
-@asynccontextmanager
-async def _noted(command: Asking, source: Source, room: Room) -> AsyncIterator[None]:
-    """Count a refusal, and audit one that somebody should be able to look up."""
+@contextmanager
+def _counted(room: Room) -> Iterator[None]:
+    """Count a refusal."""
     try:
         yield
     except ReinstateError as error:
         room.metrics.refusals.labels(Door.HTTP.value, error.code.value).inc()
-        if error.code.family in _AUDITED:
-            await note_refusal(command, error, source=source, uow=room.uow)
         raise
 
 

@@ -122,10 +122,12 @@ async def test_pausing_and_resuming_twice_is_once(
     assert first[0].json() == first[1].json()
     assert [answer.status_code for answer in last] == [200, 200]
     assert len(await woken(lab)) == 1
-    audited = await lab.rows("SELECT action, context ->> 'reason' AS why FROM audit_logs ORDER BY id")
-    assert [(row["action"], row["why"]) for row in audited] == [
-        ("tenant.paused", "change freeze"),
-        ("tenant.resumed", "change freeze"),
+    audited = await lab.rows("SELECT action, outcome, context ->> 'reason' AS why FROM audit_logs ORDER BY id")
+    assert [(row["action"], row["outcome"], row["why"]) for row in audited] == [
+        ("tenant.paused", "success", "change freeze"),
+        ("tenant.paused", "info", "change freeze"),
+        ("tenant.resumed", "success", "change freeze"),
+        ("tenant.resumed", "info", "change freeze"),
     ]
 
 
@@ -172,7 +174,7 @@ async def test_an_operation_paused_for_all_tenants_rests_everywhere_until_the_sw
         await lab.wake(lab.worker(ToyWork(1)), run)
         assert (await lab.get(run)).wait_reason is WaitReason.PAUSED
 
-    assert await pauses.remove("policy.sync")
+    assert await pauses.remove("policy.sync", reason="mended", resumed_by="cli:ops")
     bounds = Bounds()
     uow = SqlUnitOfWork(world.engine, service="dispatcher")
     await Sweeper(SqlMaintenance(world.engine, bounds), uow, bounds, Metrics()).sweep()

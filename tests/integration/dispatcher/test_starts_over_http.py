@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import httpx
 
+from shared.domain.audit_chain import HOUSE
 from shared.domain.operations import Role
 from tests.support.builders import Person, World
 
@@ -91,8 +92,14 @@ async def test_a_stranger_finds_nothing_404_and_a_member_without_the_role_is_tol
     assert_problem(weak, 403, "authz.missing_capability")
     assert listed.status_code == 200
     assert await world.totals() == before
-    blocked = await world.rows("SELECT actor_id, outcome, context->>'reason' AS reason FROM audit_logs")
+    blocked = await world.rows(
+        "SELECT actor_id, outcome, context->>'reason' AS reason FROM audit_logs WHERE tenant_id = :tenant",
+        tenant=tenant_of(tenant),
+    )
     assert blocked == [{"actor_id": reader.id, "outcome": "blocked", "reason": "authz.missing_capability"}]
+    of_strangers = await world.rows("SELECT actor_id, target_id FROM audit_logs WHERE tenant_id = :house", house=HOUSE)
+    assert {row["actor_id"] for row in of_strangers} == {stranger.id}
+    assert tenant_of(tenant) in {row["target_id"] for row in of_strangers}
 
 
 async def test_nobody_gets_in_without_a_token_not_even_to_have_a_body_read(
