@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.place import Place
 from cli.demo.fleet import Fleet, Service
+from cli.stack.doors import own_databases
 from cli.stack.ports import choose_ports
 
 WORKERS = 2  # as many processes as every peer has
@@ -30,7 +31,7 @@ async def fleet(place: Place, folder: Path, settings: Mapping[str, str] | None =
         **SETTINGS,
         **(settings or {}),
     }
-    opened = Fleet(folder, environment)
+    opened = Fleet(folder, environment, own=own_databases(place.database_url))
     try:
         yield opened
     finally:

@@ -90,6 +90,8 @@ class Fleet:
     folder: Path
     environment: Mapping[str, str]
     start: Start = start_process
+    own: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What one kind of service alone is told, by its name."""
     services: list[Service] = field(default_factory=list)
     url: str = ""
     started: int = 0
@@ -97,18 +99,18 @@ class Fleet:
     def launch(self, name: str, *arguments: str) -> Service:
         """Start `reinstate serve NAME`; its log goes to a file of its own in the fleet's folder."""
         log = self._next_log(name)
-        return self._add(name, self.start(["serve", name, *arguments], self._whole_environment, log), log)
+        return self._add(name, self.start(["serve", name, *arguments], self._environment_of(name), log), log)
 
     def launch_as(self, name: str, command: Sequence[str]) -> Service:
         """Start a service by another command than ours."""
         log = self._next_log(name)
-        return self._add(name, _run(command, self._whole_environment, log), log)
+        return self._add(name, _run(command, self._environment_of(name), log), log)
 
     def beside(self, folder: str, **settings: str) -> "Fleet":
         """Make a fleet with the same servers and other settings, in a folder within this one's."""
         path = self.folder / folder
         path.mkdir()
-        return Fleet(path, {**self.environment, **settings}, self.start)
+        return Fleet(path, {**self.environment, **settings}, self.start, self.own)
 
     def launch_all(self, **workers: int) -> None:
         """Start one dispatcher, one notifier and so many of each worker (`restore_worker=2`)."""
@@ -168,9 +170,8 @@ class Fleet:
         self.services.clear()
         return codes
 
-    @property
-    def _whole_environment(self) -> dict[str, str]:
-        return {**os.environ, **self.environment}
+    def _environment_of(self, name: str) -> dict[str, str]:
+        return {**os.environ, **self.environment, **self.own.get(name, {})}
 
     def _next_log(self, name: str) -> Path:
         self.started += 1

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from cli.demo.fleet import Fleet
 from cli.stack import Stack, start_stack
+from cli.stack.doors import let_services_in, own_databases
 from shared.domain.operations import Role
 from shared.messaging import topology_admin
 from shared.persistence.administration import SqlAdministration
@@ -55,9 +56,9 @@ async def stage(source: Path | None) -> AsyncIterator[Stage]:
         cleanup.push_async_callback(asyncio.to_thread, stack.close)
         stack_seconds = round(time.monotonic() - began, 2)
         simulator = await asyncio.to_thread(wait_until_ready, process, folder)
-        fleet = Fleet(folder, _environment(stack, simulator))
-        cleanup.push_async_callback(asyncio.to_thread, fleet.stop)
         await _lay_foundations(stack)
+        fleet = Fleet(folder, _environment(stack, simulator), own=own_databases(stack.database_url))
+        cleanup.push_async_callback(asyncio.to_thread, fleet.stop)
         fleet.launch_all(bulk_worker=1, restore_worker=2)
         token, tenant_id = await _add_people(stack, simulator)
         await fleet.ready()
@@ -98,6 +99,7 @@ async def _lay_foundations(stack: Stack) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(upgrade(stack.database_url))
         group.create_task(topology_admin.apply(stack.management_url, vhost))
+    await let_services_in(stack.database_url)
 
 
 async def _add_people(stack: Stack, simulator: RunningSimulator) -> tuple[str, UUID]:

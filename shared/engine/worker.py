@@ -30,6 +30,7 @@ from shared.persistence.leases import SqlLeaseKeeper
 from shared.persistence.outbox import OutboxHints, SqlOutboxSource
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.persistence.vitals import SqlVitals
+from shared.persistence.walls.roles import DbRole
 from shared.runtime import logging
 from shared.runtime.failpoints import arm_from_environment
 from shared.runtime.settings import ConsumerSettings
@@ -103,10 +104,11 @@ def worker_application(
     arm_from_environment()
     database_url = settings.database_url.get_secret_value()
     amqp_url = settings.amqp_url.get_secret_value()
-    sizes = (settings.worker_pool_size, _SIDE_POOL, _SIDE_POOL)
+    pools = ((settings.worker_pool_size, None), (_SIDE_POOL, None), (_SIDE_POOL, DbRole.RELAY))
     limit = _transaction_limit(timedelta(seconds=settings.worker_lease_seconds))
     items, leases, outbox = (
-        create_engine(database_url, service=service, pool_size=size, transaction_limit=limit) for size in sizes
+        create_engine(database_url, service=service, pool_size=size, transaction_limit=limit, role=role)
+        for size, role in pools
     )
     hints = OutboxHints()
     uow = SqlUnitOfWork(items, service=service, hints=hints)

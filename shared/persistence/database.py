@@ -14,6 +14,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from shared.domain.errors import SafeCode, TransientError
+from shared.persistence.walls.declaring import DeclaringConnection
+from shared.persistence.walls.roles import DbRole
 
 # SQLSTATE classes that another attempt may cure: connection, rollback (serialization, deadlock), resources, operator
 # intervention (shutdown), a lock or statement timeout, a transaction that was idle or open for too long.
@@ -45,9 +47,16 @@ def async_url(database_url: str) -> str:
 
 
 def create_engine(
-    database_url: str, *, service: str, pool_size: int = 10, transaction_limit: timedelta = TRANSACTION_LIMIT
+    database_url: str,
+    *,
+    service: str,
+    pool_size: int = 10,
+    transaction_limit: timedelta = TRANSACTION_LIMIT,
+    role: DbRole | None = None,
 ) -> AsyncEngine:
     """Make the process's pool. It connects at first use; connections that died while idle are replaced.
+
+    With `role`, of which the user of the address must be a member, every statement runs under that one.
 
     The server ends a transaction that is open for longer than `transaction_limit`, and before PostgreSQL 17 only one
     that is idle in between.
@@ -60,11 +69,13 @@ def create_engine(
         pool_timeout=10,
         connect_args={
             "timeout": 10,
+            "connection_class": DeclaringConnection,
             "server_settings": {
                 "application_name": f"reinstate-{service}",
                 "idle_in_transaction_session_timeout": limit,
                 "statement_timeout": _milliseconds(_STATEMENT_LIMIT),
                 "jit": "off",  # our queries are short; compiling them costs more than running them
+                **({"role": role.value} if role else {}),
             },
         },
     )

@@ -16,6 +16,8 @@ from shared.persistence.leases import unleased
 from shared.persistence.run_rows import ACTIVE_WORDS, RUN_TABLES, RunTable
 from shared.persistence.tables import paused_operations, pauses
 from shared.persistence.turns import SqlTurns, paused
+from shared.persistence.walls.declaring import declared
+from shared.persistence.walls.roles import DbRole
 
 
 class SqlPauses:
@@ -69,7 +71,7 @@ class SqlOperationPauses:
         """Return what is paused for all tenants, by operation."""
         statement = select(*_shown(paused_operations), true().label("for_all"))
         with translated():
-            async with self._engine.connect() as connection:
+            async with declared(self._engine, role=DbRole.STEWARD) as connection:
                 rows = await connection.execute(statement.order_by(paused_operations.c.operation))
                 return [_pause(row) for row in rows]
 
@@ -78,7 +80,7 @@ class SqlOperationPauses:
         values = {"operation": operation, "reason": reason, "paused_by": paused_by}
         statement = insert(paused_operations).values(**values).on_conflict_do_nothing()
         with translated():
-            async with self._engine.begin() as connection:
+            async with declared(self._engine, role=DbRole.STEWARD) as connection:
                 if await connection.scalar(statement.returning(paused_operations.c.operation)) is None:
                     return False
                 await mark_paused(connection, operation)
@@ -88,7 +90,7 @@ class SqlOperationPauses:
         """Resume the operation; the sweeper lets the runs go on, tenant by tenant. False when it was not paused."""
         statement = delete(paused_operations).where(paused_operations.c.operation == operation)
         with translated():
-            async with self._engine.begin() as connection:
+            async with declared(self._engine, role=DbRole.STEWARD) as connection:
                 return (await connection.execute(statement)).rowcount > 0
 
 

@@ -36,6 +36,8 @@ from shared.persistence.snapshots import SqlSnapshots
 from shared.persistence.tenants import SqlTenants
 from shared.persistence.turns import SqlTurns
 from shared.persistence.undoing import SqlUndos
+from shared.persistence.walls.declaring import declared
+from shared.persistence.walls.roles import DbRole
 
 R = TypeVar("R")
 
@@ -177,6 +179,13 @@ class SqlUnitOfWork:
         self._engine = engine
         self._service = service
         self._hints = hints or OutboxHints()
+        self._role: DbRole | None = None
+
+    def acting_as(self, role: DbRole) -> "SqlUnitOfWork":
+        """Return one over the same database whose transactions may do what this role may, and no more."""
+        other = SqlUnitOfWork(self._engine, service=self._service, hints=self._hints)
+        other._role = role
+        return other
 
     @asynccontextmanager
     async def begin(self, tenant_id: UUID) -> AsyncIterator[SqlTransaction]:
@@ -187,7 +196,7 @@ class SqlUnitOfWork:
         """
         sheet = self._sheet()
         with translated():
-            async with self._engine.begin() as connection:
+            async with declared(self._engine, [tenant_id], role=self._role) as connection:
                 yield SqlTransaction(Alone(connection), tenant_id, sheet)
                 await sheet.write(connection)
         sheet.tell(self._hints)
@@ -201,7 +210,8 @@ class SqlUnitOfWork:
         """
         sheet = self._sheet()
         with translated():
-            async with self._engine.begin() as connection:
+            whose = {tenant_id for chain in chains for tenant_id, _ in chain}
+            async with declared(self._engine, whose, role=self._role) as connection:
                 await connection.execute(_IMPATIENT)
                 rounds = Rounds(connection)
                 results = await rounds.work([self._in_turn(chain, rounds, sheet) for chain in chains])

@@ -27,6 +27,22 @@ ITEM_LAWS = [
 """
     for table in ("restore_run_items", "bulk_operation_run_items")
 ]
+# A preview writes nothing, so it intends nothing: whatever role its worker has.
+REFUSE_INTENT = """
+    CREATE FUNCTION refuse_intent_of_dry_run() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF EXISTS (SELECT 1 FROM restore_runs r
+                   WHERE r.tenant_id = NEW.tenant_id AND r.id = NEW.run_id AND r.is_dry_run) THEN
+            RAISE EXCEPTION 'item % of run %: a dry run intends nothing', NEW.ordinal, NEW.run_id
+                USING ERRCODE = 'check_violation', TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME;
+        END IF;
+        RETURN NULL;
+    END $$
+"""
+INTENT_LAW = """
+    CREATE TRIGGER tr_restore_run_items_intent AFTER INSERT OR UPDATE OF state ON restore_run_items
+    FOR EACH ROW WHEN (NEW.state = 'intent') EXECUTE FUNCTION refuse_intent_of_dry_run()
+"""
 
 
 def upgrade() -> None:
@@ -928,7 +944,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "run_id", "policy_type", "source_id", name=op.f("pk_restore_id_map")),
     )
     # ### end Alembic commands ###
-    for statement in (REFUSE_TRANSITION, *ITEM_LAWS):
+    for statement in (REFUSE_TRANSITION, *ITEM_LAWS, REFUSE_INTENT, INTENT_LAW):
         op.execute(statement)
 
 
@@ -1020,3 +1036,4 @@ def downgrade() -> None:
     op.drop_table("tenants")
     # ### end Alembic commands ###
     op.execute("DROP FUNCTION refuse_item_transition")
+    op.execute("DROP FUNCTION refuse_intent_of_dry_run")
