@@ -8,8 +8,10 @@ from pathlib import Path
 
 from benchmarks.place import Place
 from cli.demo.fleet import Fleet, Service
+from cli.stack import state
 from cli.stack.doors import own_databases
 from cli.stack.ports import choose_ports
+from shared.keys.settings import VARIABLE
 
 WORKERS = 2  # as many processes as every peer has
 CONCURRENCY = 50  # items of one run at a time, as many as a peer's process has jobs
@@ -28,6 +30,7 @@ async def fleet(place: Place, folder: Path, settings: Mapping[str, str] | None =
         "AMQP_URL": place.amqp_url,
         "DATABASE_URL": place.database_url,
         "RABBITMQ_MANAGEMENT_URL": place.management_url,
+        VARIABLE: state.key_encryption_keys(folder),
         **SETTINGS,
         **(settings or {}),
     }

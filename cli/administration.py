@@ -5,14 +5,16 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from cli.console import usage
-from cli.settings import database_url
+from cli.settings import database_url, key_encryption_keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from shared.keys.ring import KeyRing
     from shared.persistence.administration import SqlAdministration, TenantRow
+    from shared.persistence.key_administration import SqlKeyAdministration
     from shared.persistence.pauses import SqlOperationPauses
 
 
@@ -28,6 +30,26 @@ async def administration() -> "AsyncIterator[SqlAdministration]":
 def actor() -> str:
     """Return the name of an administrator in rows and audit lines."""
     return f"cli:{getpass.getuser()}"
+
+
+@asynccontextmanager
+async def key_administration() -> "AsyncIterator[SqlKeyAdministration]":
+    """Open the database for what is done to keys and stored credentials."""
+    from shared.persistence.key_administration import SqlKeyAdministration
+
+    ring = key_ring()
+    async with _engine() as engine:
+        yield SqlKeyAdministration(engine, ring, actor=actor())
+
+
+def key_ring() -> "KeyRing":
+    """Open the key-encryption keys; raise `CliFailure` when one of them cannot be read."""
+    from shared.keys.ring import key_ring as opened
+
+    try:
+        return opened(key_encryption_keys())
+    except ValueError as error:
+        raise usage(f"KEY_ENCRYPTION_KEYS: {error}", code="cli.setting_invalid") from None
 
 
 @asynccontextmanager

@@ -46,6 +46,7 @@ async def examine() -> Sequence[Finding]:
         ("topology", _topology),
         ("postgresql", _postgresql),
         ("schema", _schema),
+        ("keys", _keys),
         ("dispatcher", _dispatcher),
     )
     findings = [await _safely(name, check) for name, check in checks]
@@ -163,6 +164,17 @@ async def _schema() -> Finding:
     if revision == HEAD:
         return Finding("schema", Health.OK, revision)
     return Finding("schema", Health.WRONG, f"{revision or 'empty'}, newest {HEAD}", "reinstate db migrate")
+
+
+async def _keys() -> Finding:
+    from shared.keys.ring import key_ring
+
+    text = settings.key_encryption_keys()
+    try:
+        ring = key_ring(text)
+    except ValueError as error:
+        return Finding("keys", Health.WRONG, str(error), "mend KEY_ENCRYPTION_KEYS: docs/reference/settings.md")
+    return Finding("keys", Health.OK, f"{ring.active} wraps, {len(ring.wrappers)} set")
 
 
 async def _dispatcher() -> Finding:

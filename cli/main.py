@@ -8,6 +8,7 @@ from cli.commands import (
     dead,
     demo,
     issuer,
+    keys,
     moving,
     notifications,
     pauses,
@@ -24,8 +25,8 @@ from cli.console import EXIT_CODES, ExitCode, JsonFlag, Output, reporting, run
 HELP = """Back up and restore the configuration of many customer tenants.
 
 Commands for people and scripts talk to the server at REINSTATE_URL (default http://127.0.0.1:8080) as the user of
-REINSTATE_TOKEN. Commands for administrators (db, topology, tenant, user, dead, serve, doctor) use DATABASE_URL,
-AMQP_URL and RABBITMQ_MANAGEMENT_URL."""
+REINSTATE_TOKEN. Commands for administrators (db, topology, tenant, user, keys, dead, serve, doctor) use DATABASE_URL,
+AMQP_URL, RABBITMQ_MANAGEMENT_URL and KEY_ENCRYPTION_KEYS."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,6 +44,7 @@ app.add_typer(notifications.app, name="notifications")
 app.add_typer(dead.app, name="dead")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(users.app, name="user")
+app.add_typer(keys.app, name="keys")
 app.add_typer(stack.app, name="stack")
 app.add_typer(database.app, name="db")
 app.add_typer(topology.app, name="topology")

@@ -49,6 +49,11 @@ def management_url() -> str:
     return os.environ.get("RABBITMQ_MANAGEMENT_URL", "").strip() or admin.guessed_management_url(amqp_url())
 
 
+def key_encryption_keys() -> str:
+    """Return which keys wrap the tenants' data keys."""
+    return required("KEY_ENCRYPTION_KEYS", "keys that wrap the tenants' data keys: ID=file:PATH")
+
+
 def vhost() -> str:
     """Return the virtual host that `AMQP_URL` leads to."""
     from urllib.parse import unquote, urlsplit

@@ -15,6 +15,7 @@ from services.dispatcher.settings import DispatcherSettings
 from services.notifier.settings import NotifierSettings
 from services.restore_worker.settings import RestoreWorkerSettings
 from shared.engine.worker import WorkerSettings
+from shared.keys.settings import KeySettings
 from shared.persistence.walls.roles import LOGINS
 from shared.runtime.settings import ConsumerSettings, PreviewSettings, ServiceSettings
 
@@ -33,6 +34,7 @@ class Variable:
 
 SERVICES: dict[str, type[ServiceSettings]] = {
     "Every service": ServiceSettings,
+    "Dispatcher and both workers": KeySettings,
     "Workers and notifier": ConsumerSettings,
     "Both workers": WorkerSettings,
     "Dispatcher and restore worker": PreviewSettings,
@@ -46,6 +48,7 @@ _EXAMPLES = {
     "AMQP_URL": "amqp://user:password@127.0.0.1:5672/%2F",
     "DATABASE_URL": "postgresql://user:password@127.0.0.1:5432/reinstate",
     "RABBITMQ_MANAGEMENT_URL": "http://user:password@127.0.0.1:15672",
+    "KEY_ENCRYPTION_KEYS": "2026-11=file:/run/secrets/key-encryption-key",
 }
 # What is read without a settings class: by the command line and by the local stack.
 _OTHERS = {

@@ -195,6 +195,10 @@ class RunListRepository(Protocol):
         """Return the run's items by ordinal, from the one after `after` on."""
         ...
 
+    async def planned_items(self, run_id: UUID, *, after: int | None, limit: int) -> Sequence[RunItem]:
+        """Return a restore's items with all that their plans say; `PermanentError` where that cannot be opened."""
+        ...
+
     async def plan_actions(self, run_id: UUID) -> Mapping[str, int]:
         """Count a preview's plan entries by action."""
         ...

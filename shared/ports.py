@@ -414,7 +414,7 @@ class PolicyRecord:
     first_seen_at: datetime
     last_seen_at: datetime
     missing_since: datetime | None = None  # not in the last listing of its type
-    snapshot_sha256: str | None = None  # of its latest capture
+    snapshot_sha256: str | None = None  # of its latest capture: the address of the snapshot
     captured_at: datetime | None = None  # when that capture was made
 
 
@@ -450,7 +450,7 @@ class NewBackupItem:
 
 @dataclass(frozen=True, slots=True)
 class BackupItem:
-    """One captured object in a set. Its content is the snapshot `snapshot_sha256`."""
+    """One captured object in a set. Its content is the snapshot at the address `snapshot_sha256`."""
 
     id: UUID
     backup_set_id: UUID

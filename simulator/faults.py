@@ -21,7 +21,8 @@ class FaultRule(BaseModel):
     """Applies to the next `times` requests that match, after letting `skip` of them pass.
 
     `path` is a regular expression searched in the path after the version. `retry_after` in seconds may be fractional;
-    None leaves the header out. `delay_ms` waits before the request is performed, `late_ms` after it.
+    None leaves the header out. `delay_ms` waits before the request is performed, `late_ms` after it. `message` is what
+    the refusal says: a real one may repeat what was sent.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +39,7 @@ class FaultRule(BaseModel):
     apply: bool = False
     delay_ms: Annotated[float, Field(ge=0)] = 0
     late_ms: Annotated[float, Field(ge=0)] = 0
+    message: str = "The service cannot answer now."
 
     @field_validator("path")
     @classmethod

@@ -199,7 +199,7 @@ def _fault_error(rule: FaultRule) -> GraphError:
         return too_many_requests(retry_after)
     headers = {"Retry-After": retry_after} if retry_after is not None else {}
     code = _SERVER_CODES.get(rule.status, "UnknownError")
-    return GraphError(rule.status, code, "The service cannot answer now.", headers)
+    return GraphError(rule.status, code, rule.message, headers)
 
 
 def _whole_number(text: str | None) -> int | None:

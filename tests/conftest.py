@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 
 from cli.stack import Stack
+from tests.support import keys
 from tests.support import stack as servers
 
 settings.register_profile("untimed", deadline=None)  # a test of a law is no test of the machine's speed
@@ -13,6 +14,7 @@ settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    keys.set_for_tests()
     if not hasattr(config, "workerinput"):
         servers.open_session()
 

@@ -7,6 +7,7 @@ import typer
 from cli.console import EXIT_CODES, CliFailure, ExitCode, JsonFlag, reporting
 
 if TYPE_CHECKING:
+    from cli.stack import Stack
     from cli.stack.state import State
 
 app = typer.Typer(
@@ -29,9 +30,10 @@ def up(
             started = stack.up()
         except stack.StackError as problem:
             raise CliFailure(str(problem), exit_code=ExitCode.FAILED, code="stack.failed") from None
-        document = {"running": True, **_addresses(started.state)}
+        settings = {**_addresses(started.state), **_keys(started)}
+        document = {"running": True, **settings}
         form = "export {}='{}'" if env else "{}={}"
-        lines = "\n".join(form.format(name, value) for name, value in _addresses(started.state).items())
+        lines = "\n".join(form.format(name, value) for name, value in settings.items())
         output.result(document, lambda console: console.print(lines, markup=False, highlight=False))
 
 
@@ -59,6 +61,10 @@ def status(as_json: JsonFlag = False) -> None:
         output.result(document, lambda console: console.print(lines, markup=False, highlight=False))
         if not found.running:
             raise typer.Exit(ExitCode.FAILED)
+
+
+def _keys(stack: "Stack") -> dict[str, str]:
+    return {"KEY_ENCRYPTION_KEYS": stack.key_encryption_keys} if stack.key_encryption_keys else {}
 
 
 def _addresses(state: "State") -> dict[str, str]:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from cli.demo.fleet import Fleet
-from cli.stack import Stack, start_stack
+from cli.stack import Stack, start_stack, state
 from cli.stack.doors import let_services_in, own_databases
 from shared.domain.operations import Role
 from shared.messaging import topology_admin
@@ -57,7 +57,7 @@ async def stage(source: Path | None) -> AsyncIterator[Stage]:
         stack_seconds = round(time.monotonic() - began, 2)
         simulator = await asyncio.to_thread(wait_until_ready, process, folder)
         await _lay_foundations(stack)
-        fleet = Fleet(folder, _environment(stack, simulator), own=own_databases(stack.database_url))
+        fleet = Fleet(folder, _environment(stack, simulator, folder), own=own_databases(stack.database_url))
         cleanup.push_async_callback(asyncio.to_thread, fleet.stop)
         fleet.launch_all(bulk_worker=1, restore_worker=2)
         token, tenant_id = await _add_people(stack, simulator)
@@ -80,8 +80,9 @@ def _end(process: "subprocess.Popen[str]") -> None:
         process.stdout.close()
 
 
-def _environment(stack: Stack, simulator: RunningSimulator) -> dict[str, str]:
+def _environment(stack: Stack, simulator: RunningSimulator, folder: Path) -> dict[str, str]:
     return {
+        "KEY_ENCRYPTION_KEYS": stack.key_encryption_keys or state.key_encryption_keys(folder),
         "AMQP_URL": stack.amqp_url,
         "DATABASE_URL": stack.database_url,
         "RABBITMQ_MANAGEMENT_URL": stack.management_url,

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cli.stack import StackError, down, status, up
+from cli.stack import Stack, StackError, down, status, up
 from cli.stack.install import ensure_rabbitmq
 from cli.stack.state import State
 
@@ -38,10 +38,14 @@ def _run(command: str, root: Path | None) -> tuple[dict[str, object], int]:
         return {"running": False, "was_running": down(root)}, 0
     if command == "up":
         stack = up(root)
-        return {"running": True, "root": str(stack.root or ""), **_describe(stack.state)}, 0
+        return {"running": True, "root": str(stack.root or ""), **_describe(stack.state), **_keys(stack)}, 0
     found = status(root)
     described = _describe(found.state) if found.state else {}
     return {"running": found.running, "root": str(found.root), **described}, 0 if found.running else 1
+
+
+def _keys(stack: Stack) -> dict[str, object]:
+    return {"KEY_ENCRYPTION_KEYS": stack.key_encryption_keys} if stack.key_encryption_keys else {}
 
 
 def _describe(state: State) -> dict[str, object]:

@@ -44,6 +44,13 @@ class Stack:
         return self.state.management_url
 
     @property
+    def key_encryption_keys(self) -> str:
+        """What wraps data keys here, as a setting; for somebody else's servers what the environment says."""
+        if self.root is None:
+            return os.environ.get("KEY_ENCRYPTION_KEYS", "")
+        return state.key_encryption_keys(self.root)
+
+    @property
     def metrics_url(self) -> str:
         """The broker's own metrics; empty where unknown."""
         return self.state.metrics_url

@@ -1,5 +1,6 @@
 """What a running stack leaves in its root, so that another process can find, use and stop it."""
 
+import base64
 import json
 import secrets
 from contextlib import suppress
@@ -9,7 +10,7 @@ from pathlib import Path
 from cli.stack.choice import Kind
 from cli.stack.places import ServerUser, write_private
 
-STATE, PORTS, PASSWORD, LOCK = "stack.json", "ports.json", "password", "lock"
+STATE, PORTS, PASSWORD, LOCK, KEY = "stack.json", "ports.json", "password", "lock", "key-encryption-key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,14 @@ def password(root: Path) -> str:
     if not path.exists():
         _write(path, secrets.token_hex(16))
     return path.read_text(encoding="utf-8")
+
+
+def key_encryption_keys(root: Path) -> str:
+    """The generated key-encryption key of this stack's data, as a setting; it stays as long as the data."""
+    path = root / KEY
+    if not path.exists():
+        _write(path, base64.b64encode(secrets.token_bytes(32)).decode())
+    return f"local=file:{path}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -56,7 +56,7 @@ def _add_all(
         if snapshot is None:
             raise PermanentError(SafeCode.SNAPSHOT_MISSING, policy_type=entry.policy_type)
         document = snapshot.document()
-        subject = Subject(entry.policy_type, entry.remote_id, entry.display_name, entry.snapshot_sha256)
+        subject = Subject(entry.policy_type, entry.remote_id, entry.display_name, snapshot.sha256)
         writer.add(path, subject, exported(document, assignments_known=entry.assignments_known))
         writer.name_groups(document.get("groups") or {})
         writer.name_referred(referred_of(document.get("referred")))

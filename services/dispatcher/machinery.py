@@ -37,6 +37,7 @@ from shared.persistence.outbox import OutboxHints, SqlOutboxSource
 from shared.persistence.run_changes import SqlRunChanges
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.persistence.users import SqlDirectory
+from shared.persistence.vault import Vault
 from shared.persistence.vitals import SqlVitals
 from shared.persistence.walls.roles import DbRole
 from shared.runtime.health import State
@@ -81,8 +82,11 @@ async def running(
     engine, outbox, door = (
         create_engine(database_url, service=ServiceName.DISPATCHER, pool_size=size, role=role) for size, role in pools
     )
+    # Keys are looked up while a transaction is open: with one pool for both, all could wait for one another.
+    keys = create_engine(database_url, service=ServiceName.DISPATCHER, pool_size=1)
     hints = OutboxHints()
-    uow = SqlUnitOfWork(engine, service=ServiceName.DISPATCHER, hints=hints)
+    vault = Vault(keys, settings.key_ring())
+    uow = SqlUnitOfWork(engine, service=ServiceName.DISPATCHER, hints=hints, vault=vault)
     directory = SqlDirectory(door)
     bounds = Bounds(
         timedelta(seconds=settings.dispatcher_wake_after),
@@ -131,7 +135,7 @@ async def running(
             yield machinery
     finally:
         await publisher.stop()
-        for pool in (engine, outbox, door):
+        for pool in (engine, outbox, door, keys):
             await pool.dispose()
         log.info("dispatcher.stopped")
 

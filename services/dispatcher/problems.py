@@ -39,6 +39,8 @@ _STATUS = {
     SafeCode.RESTORE_PREVIEW_STALE: HTTPStatus.CONFLICT,
     SafeCode.INTERNAL_UNEXPECTED: HTTPStatus.INTERNAL_SERVER_ERROR,
     SafeCode.AUTHZ_TENANT_MISSING: HTTPStatus.NOT_FOUND,
+    SafeCode.KEY_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    SafeCode.TENANT_SHREDDED: HTTPStatus.GONE,
 }
 _CODE_OF_STATUS = {
     HTTPStatus.BAD_REQUEST: SafeCode.REQUEST_NOT_JSON,
@@ -181,6 +183,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         403: "The role does not allow it",
         404: "Not there, or not for this caller",
         409: "Not in this state",
+        410: "The tenant's keys were destroyed: it cannot be read any more",
         413: "The body is too large",
         422: "Not as it should be; `errors` names the fields",
         503: "Try again later",

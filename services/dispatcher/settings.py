@@ -4,13 +4,14 @@ from pydantic import Field
 
 from services.dispatcher.oidc.settings import SigningInSettings
 from services.dispatcher.streams.settings import StreamSettings
+from shared.keys.settings import KeySettings
 
 MAX_BODY = 8 * 1024 * 1024  # bytes; an explicit selection of 100,000 ids is 3.9 MB
 MAX_IMPORT = 64 * 1024 * 1024  # bytes of an archive; a tenant with 2,000 policies makes about 3 MB
 MAX_REQUESTS = 128  # of which as many work as there are database connections; the others wait for one
 
 
-class DispatcherSettings(SigningInSettings):
+class DispatcherSettings(SigningInSettings, KeySettings):
     """Validated at start."""
 
     dispatcher_prefetch: int = Field(

@@ -48,12 +48,12 @@ def content_of(material: Material, options: RestoreOptions) -> Content:
 async def last_capture(uow: RestoreUnitOfWork, run: RunRecord, kind: str, remote_id: str) -> Capture | None:
     """Return what the latest capture of a live object kept of it; None when there is none that can be read."""
     async with uow.begin(run.tenant_id) as tx:
-        sha256 = await tx.restores.last_capture(kind, remote_id)
-        found = await tx.snapshots.fetch_many([sha256]) if sha256 else {}
-    if sha256 is None or sha256 not in found:
+        address = await tx.restores.last_capture(kind, remote_id)
+        found = await tx.snapshots.fetch_many([address]) if address else {}
+    if address is None or address not in found:
         return None
     try:
-        document = found[sha256].document()
+        document = found[address].document()
         assigned = document.get("assignments")
         return Capture(
             fingerprint(normalised(kind, document["payload"])),

@@ -117,7 +117,7 @@ class RestoreExecution:
                 deletions = [item.ordinal for item in begun if item.step == Step.DELETE]
                 kept = await tx.restores.kept_before(run.id, deletions) if deletions else {}
                 stored = await tx.snapshots.fetch_many(list(kept.values())) if kept else {}
-            before = {ordinal: stored[sha256] for ordinal, sha256 in kept.items() if sha256 in stored}
+            before = {ordinal: stored[address] for ordinal, address in kept.items() if address in stored}
         async with self._connectors.writer(slice_.connection) as writer:
             live = Live(writer, partial(backed_up_ids, self._uow, run))
             yield ItemWork(slice_, writer, live, material, fresh, self._max_attempts, options_of(run), before)

@@ -69,7 +69,7 @@ class RestoreRepository(Protocol):
         ...
 
     async def kept_before(self, run_id: UUID, ordinals: Sequence[int]) -> Mapping[int, str]:
-        """Return the hashes of what items' first intents kept of their objects, by ordinal."""
+        """Return the addresses of what items' first intents kept of their objects, by ordinal."""
         ...
 
     async def action_counts(self, run_id: UUID) -> Mapping[str, int]:
@@ -85,7 +85,7 @@ class RestoreRepository(Protocol):
         ...
 
     async def last_capture(self, policy_type: str, remote_id: str) -> str | None:
-        """Return the hash of the snapshot of an object's latest capture; None when there is none."""
+        """Return the address of the snapshot of an object's latest capture; None when there is none."""
         ...
 
     async def record_evidence(self, lease: Lease, planner: str) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
+from shared.keys.texts import SealedText
+
 Json: TypeAlias = dict[str, Any]
 
 
@@ -21,7 +23,7 @@ class TenantConnection:
     """How to reach one tenant's system.
 
     `kind` names the connector (`graph`, `folder`). `settings` holds no secret, only references to one
-    (`secret_ref`: `env:NAME` or `file:PATH`).
+    (`secret_ref`: `env:NAME`, `file:PATH`, or `stored:` for `stored_secret`).
     """
 
     tenant_id: UUID
@@ -32,6 +34,7 @@ class TenantConnection:
     holder: str = ""  # the lease under which calls are made, if any
     # Asked last of all, when the bytes of a request are about to leave; raises `LeaseLost` when they must not.
     may_send: Callable[[], None] = field(default=_always, compare=False)
+    stored_secret: SealedText | None = None  # as it lies in the database; opened when it is used
 
 
 @dataclass(frozen=True, slots=True)

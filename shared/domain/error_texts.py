@@ -238,4 +238,12 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
     SafeCode.AUTHZ_TENANT_MISSING: ErrorText(
         "The run's tenant is not there any more", "Nothing: without its tenant there is nothing to work on."
     ),
+    SafeCode.KEY_UNAVAILABLE: ErrorText(
+        "The tenant's data key cannot be opened",
+        "See which key-encryption key is missing: reinstate keys status; then set it again in KEY_ENCRYPTION_KEYS.",
+    ),
+    SafeCode.TENANT_SHREDDED: ErrorText(
+        "The tenant's keys were destroyed",
+        "Nothing can be read any more, and nothing brings it back: that was asked for.",
+    ),
 }

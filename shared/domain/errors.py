@@ -101,6 +101,8 @@ class SafeCode(StrEnum):
     RESTORE_APP_UNCERTAIN = "restore.app_uncertain"
     RESTORE_FIXED_AT_CREATION = "restore.fixed_at_creation"
     AUTHZ_TENANT_MISSING = "authz.tenant_missing"
+    KEY_UNAVAILABLE = "key.unavailable"
+    TENANT_SHREDDED = "tenant.shredded"
 
     @property
     def family(self) -> str:

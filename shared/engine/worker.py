@@ -18,6 +18,7 @@ from shared.domain.errors import PoisonMessage, SafeCode
 from shared.engine.engine import Engine
 from shared.engine.settings import EngineSettings
 from shared.engine.work import Work
+from shared.keys.settings import KeySettings
 from shared.messaging.application import Application, application
 from shared.messaging.broker import GRACEFUL_TIMEOUT
 from shared.messaging.envelope import Envelope
@@ -29,6 +30,7 @@ from shared.persistence.database import TRANSACTION_LIMIT, create_engine
 from shared.persistence.leases import SqlLeaseKeeper
 from shared.persistence.outbox import OutboxHints, SqlOutboxSource
 from shared.persistence.unit_of_work import SqlUnitOfWork
+from shared.persistence.vault import Vault
 from shared.persistence.vitals import SqlVitals
 from shared.persistence.walls.roles import DbRole
 from shared.runtime import logging
@@ -42,7 +44,7 @@ _LEAST_TRANSACTION_LIMIT = timedelta(seconds=5)  # ours take milliseconds, on a 
 Subscribe = Callable[[Intake, Engine, int], None]
 
 
-class WorkerSettings(ConsumerSettings):
+class WorkerSettings(ConsumerSettings, KeySettings):
     """What both workers can be told. Each worker is deployed, and so set, on its own."""
 
     worker_prefetch: int = Field(
@@ -111,7 +113,8 @@ def worker_application(
         for size, role in pools
     )
     hints = OutboxHints()
-    uow = SqlUnitOfWork(items, service=service, hints=hints)
+    vault = Vault(leases, settings.key_ring())  # a pool whose users wait for nothing else
+    uow = SqlUnitOfWork(items, service=service, hints=hints, vault=vault)
     pace = _pace(service, settings)
     engine = Engine(uow, SqlLeaseKeeper(leases), works(uow), pace, check_connection=check_connection)
     publisher = ConfirmedPublisher(amqp_url, service)

@@ -32,8 +32,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared.domain.backups import CaptureWarning
 from shared.domain.errors import PermanentError, SafeCode
 from shared.domain.items import Outcome
+from shared.keys.envelope import OVERHEAD, Purpose
 from shared.persistence.arrays import unnested
 from shared.persistence.tables import archive_chunks, archives, backup_items, bulk_operation_run_items, policies
+from shared.persistence.vault import Keys, NoKeys
 from shared.ports import ArchiveInfo
 
 CHUNK_BYTES = 1024 * 1024
@@ -48,17 +50,18 @@ class ArchiveEntry:
     policy_type: str
     remote_id: str
     display_name: str
-    snapshot_sha256: str
+    snapshot_sha256: str  # its address
     assignments_known: bool = True  # False where a capture went without them
 
 
 class SqlArchives:
     """Archives of one tenant, inside one transaction."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
-        """Work inside `connection`'s transaction."""
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID, keys: Keys | None = None) -> None:
+        """Work inside `connection`'s transaction, with the tenant's keys."""
         self._connection = connection
         self._tenant_id = tenant_id
+        self._keys = keys or NoKeys()
 
     async def begin(self, run_id: UUID) -> None:
         """Drop the chunks of an earlier attempt; the caller holds the run's fence and saw no finished archive."""
@@ -66,22 +69,21 @@ class SqlArchives:
 
     async def append(self, run_id: UUID, first: int, chunks: Sequence[bytes]) -> None:
         """Add chunks number `first` and following, each at most `CHUNK_BYTES`; the caller holds the run's fence."""
-        given = unnested(
-            "given",
-            {
-                "sequence": (Integer(), list(range(first, first + len(chunks)))),
-                "content": (LargeBinary(), chunks),
-            },
-        )
+        sealer = await self._keys.sealer(len(chunks))
+        numbers = range(first, first + len(chunks))
+        sealed = [
+            sealer.seal(Purpose.ARCHIVE, _row(run_id, number), chunk)
+            for number, chunk in zip(numbers, chunks, strict=True)
+        ]
+        given = unnested("given", {"sequence": (Integer(), list(numbers)), "content": (LargeBinary(), sealed)})
         source = select(literal(self._tenant_id, _UUID), literal(run_id, _UUID), *given.c)
         names = ["tenant_id", "archive_id", "sequence", "content"]
         await self._connection.execute(insert(archive_chunks).from_select(names, source))
 
     async def finish(self, run_id: UUID, *, name: str, sha256: str, size: int) -> ArchiveInfo:
         """Make the archive readable; raise `PermanentError(SNAPSHOT_CORRUPT)` when its chunks do not add up."""
-        stored = await self._connection.scalar(
-            select(func.coalesce(func.sum(func.octet_length(archive_chunks.c.content)), 0)).where(self._chunks(run_id))
-        )
+        size_of = func.octet_length(archive_chunks.c.content) - OVERHEAD
+        stored = await self._connection.scalar(select(func.coalesce(func.sum(size_of), 0)).where(self._chunks(run_id)))
         if stored != size:
             raise PermanentError(SafeCode.SNAPSHOT_CORRUPT, reason="archive_size", size=stored)
         row = {"id": run_id, "run_id": run_id, "name": name, "sha256": sha256, "bytes": size}
@@ -89,9 +91,15 @@ class SqlArchives:
         return _info((await self._connection.execute(statement)).one())
 
     async def get(self, run_id: UUID) -> ArchiveInfo | None:
-        """Return the finished archive that a run of this tenant made; its id is the run's."""
+        """Return the finished archive that a run of this tenant made; its id is the run's.
+
+        Raises as `Keys` does: what nobody can open is not handed out, instead of breaking off later.
+        """
         row = (await self._connection.execute(self._select().where(archives.c.id == run_id))).first()
-        return _info(row) if row else None
+        if row is None:
+            return None
+        await self._keys.cipher()
+        return _info(row)
 
     async def page(self, *, before: UUID | None = None, limit: int = 50) -> list[ArchiveInfo]:
         """Return finished archives, newest first; `before` is the last id of the page before."""
@@ -101,7 +109,7 @@ class SqlArchives:
         return [_info(row) for row in await self._connection.execute(statement)]
 
     async def chunk(self, archive_id: UUID, sequence: int) -> bytes | None:
-        """Return one chunk; None after the last."""
+        """Return one chunk; None after the last. Raises `PermanentError(SNAPSHOT_CORRUPT)` when it was altered."""
         content: bytes | None = await self._connection.scalar(
             select(archive_chunks.c.content).where(
                 archive_chunks.c.tenant_id == self._tenant_id,
@@ -109,7 +117,10 @@ class SqlArchives:
                 archive_chunks.c.sequence == sequence,
             )
         )
-        return content
+        if content is None:
+            return None
+        cipher = await self._keys.cipher(content)
+        return cipher.open(Purpose.ARCHIVE, _row(archive_id, sequence), content)
 
     async def exported_policies(self, run_id: UUID) -> list[ArchiveEntry]:
         """Return the latest captures of the policies that the run's items exported."""
@@ -170,6 +181,10 @@ async def archive_content(
         yield chunk
     if digest.hexdigest() != archive.sha256:
         raise PermanentError(SafeCode.SNAPSHOT_CORRUPT, reason="archive_hash")
+
+
+def _row(archive_id: UUID, sequence: int) -> tuple[str, str]:
+    return str(archive_id), str(sequence)
 
 
 def _columns() -> list[Any]:

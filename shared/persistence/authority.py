@@ -1,6 +1,6 @@
 """May this run still be worked? Read again when a worker takes it up, since it may have waited for hours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,9 @@ from shared.connectors.port import TenantConnection
 from shared.domain.capabilities import Capability, Role
 from shared.domain.errors import SafeCode
 from shared.domain.operations import OPERATIONS
-from shared.persistence.tables import memberships, tenants, users
+from shared.keys.texts import SealedText
+from shared.persistence.tables import memberships, tenant_credentials, tenants, users
+from shared.persistence.vault import Keys, NoKeys
 from shared.ports import RunRecord
 
 
@@ -27,10 +29,11 @@ class Authority:
 class SqlAuthority:
     """Reads tenant and initiator inside one tenant's transaction."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
-        """Work inside `connection`'s transaction."""
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID, keys: Keys | None = None) -> None:
+        """Work inside `connection`'s transaction, with the tenant's keys."""
         self._connection = connection
         self._tenant_id = tenant_id
+        self._keys = keys or NoKeys()
 
     async def of(self, run: RunRecord) -> Authority:
         """Return the authority of a run: its tenant must be active and its initiator, if any, still entitled.
@@ -42,7 +45,10 @@ class SqlAuthority:
         if row is None:
             return Authority(TenantConnection(self._tenant_id, "", ""), SafeCode.AUTHZ_TENANT_MISSING)
         connection = TenantConnection(self._tenant_id, row["connector"], row["external_id"], row["connection"])
-        return Authority(connection, _denial(run, row))
+        if (denial := _denial(run, row)) is None and row["credential"] is not None:
+            credential = SealedText(row["credential"], await self._keys.cipher(row["credential"]))
+            connection = replace(connection, stored_secret=credential)
+        return Authority(connection, denial)
 
 
 def _denial(run: RunRecord, row: RowMapping) -> SafeCode | None:
@@ -66,8 +72,15 @@ def _denial_of_initiator(capability: Capability, row: RowMapping) -> SafeCode | 
 def _facts() -> Select[Any]:
     is_member = and_(memberships.c.tenant_id == tenants.c.id, memberships.c.user_id == users.c.id)
     return (
-        select(tenants, users.c.id.label("user_id"), users.c.disabled_at, memberships.c.role)
+        select(
+            tenants,
+            tenant_credentials.c.content.label("credential"),
+            users.c.id.label("user_id"),
+            users.c.disabled_at,
+            memberships.c.role,
+        )
         .select_from(tenants)
+        .outerjoin(tenant_credentials, tenant_credentials.c.tenant_id == tenants.c.id)
         .outerjoin(users, users.c.id == bindparam("of_user", type_=users.c.id.type))
         .outerjoin(memberships, is_member)
         .where(tenants.c.id == bindparam("of_tenant"))

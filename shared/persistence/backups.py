@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +11,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.domain.backups import CaptureWarning, Quality
+from shared.keys.envelope import TenantCipher
 from shared.persistence.arrays import unnested
 from shared.persistence.tables import JSONB, backup_items, backup_sets, policies, snapshots
+from shared.persistence.vault import Keys, NoKeys
 from shared.ports import BackupItem, BackupSet, NewBackupItem
 from shared.runtime.ids import new_id
 
@@ -35,10 +37,11 @@ class SetTotals:
 class SqlBackups:
     """Backup sets of one tenant, inside one transaction."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
-        """Work inside `connection`'s transaction."""
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID, keys: Keys | None = None) -> None:
+        """Work inside `connection`'s transaction, with the tenant's keys."""
         self._connection = connection
         self._tenant_id = tenant_id
+        self._keys = keys or NoKeys()
 
     async def create_set(self, set_id: UUID, *, name: str, created_by: str) -> None:
         """Create an empty, uncompleted set; a second time changes nothing."""
@@ -91,6 +94,7 @@ class SqlBackups:
         """Put captured objects into a set; one that is in it already stays as it is. Return how many are new."""
         if not items:
             return 0
+        cipher = await self._keys.cipher()
         given = unnested(
             "given",
             {
@@ -100,8 +104,8 @@ class SqlBackups:
                 "remote_id": (Text(), [item.remote_id for item in items]),
                 "display_name": (Text(), [item.display_name for item in items]),
                 "natural_key": (Text(), [item.natural_key for item in items]),
-                "snapshot_sha256": (Text(), [item.snapshot_sha256 for item in items]),
-                "fingerprint": (Text(), [item.fingerprint for item in items]),
+                "snapshot_sha256": (Text(), [cipher.veil(item.snapshot_sha256) for item in items]),
+                "fingerprint": (Text(), [cipher.veil(item.fingerprint) for item in items]),
                 "quality": (Text(), [item.quality.value for item in items]),
                 "warnings": (Text(), [json.dumps(item.warnings) for item in items]),
             },
@@ -124,8 +128,12 @@ class SqlBackups:
         return await self._items(statement.order_by(backup_items.c.id).limit(limit))
 
     async def items_by_ids(self, ids: Sequence[UUID]) -> list[BackupItem]:
-        """Return those of the ids that are this tenant's, in any order."""
-        return await self._items(self._select_items().where(backup_items.c.id == _any_of(ids)))
+        """Return those of the ids that are this tenant's, in any order; what an execution left of them unveiled."""
+        found = await self._items(self._select_items().where(backup_items.c.id == _any_of(ids)))
+        if not any(item.left_fingerprint for item in found):
+            return found
+        cipher = await self._keys.cipher()
+        return [_left(cipher, item) for item in found]
 
     async def policies_in_set(self, set_id: UUID, policy_ids: Sequence[UUID]) -> frozenset[UUID]:
         """Return those of the policies whose object is in the set already."""
@@ -206,6 +214,15 @@ def _item(row: Mapping[Any, Any]) -> BackupItem:
     quality = Quality(row["quality"])
     warnings = tuple(CaptureWarning(word) for word in row["warnings"])
     return BackupItem(**{**row, "quality": quality, "warnings": warnings})
+
+
+def _left(cipher: TenantCipher, item: BackupItem) -> BackupItem:
+    left, assigned = item.left_fingerprint, item.left_assignments_fingerprint
+    return replace(
+        item,
+        left_fingerprint=cipher.unveil(left) if left else None,
+        left_assignments_fingerprint=cipher.unveil(assigned) if assigned else None,
+    )
 
 
 def _any_of(ids: Sequence[UUID]) -> Any:  # noqa: ANN401  the operand of a comparison

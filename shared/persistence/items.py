@@ -1,8 +1,10 @@
-"""Item rows outside a lease: closing what is left when a run ends."""
+"""Item rows outside a lease: closing what is left when a run ends, and which items stand where."""
 
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import Integer, any_, bindparam, case, cast, func, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.domain.errors import SafeCode
@@ -11,6 +13,18 @@ from shared.domain.runs import Counts
 from shared.persistence.run_rows import RunTable
 
 OPEN_WORDS = tuple(sorted(state.value for state in ItemState if not state.is_final))
+
+
+async def items_at(
+    connection: AsyncConnection, table: RunTable, tenant_id: UUID, run_id: UUID, ordinals: Sequence[int]
+) -> Mapping[int, UUID]:
+    """Return the ids of the items at these places of a run."""
+    items = table.items.c
+    given = cast(bindparam("ordinals", list(ordinals)), ARRAY(Integer))
+    statement = select(items.ordinal, items.item_id).where(
+        items.tenant_id == tenant_id, items.run_id == run_id, items.ordinal == any_(given)
+    )
+    return {row.ordinal: row.item_id for row in await connection.execute(statement)}
 
 
 async def close_open_items(

@@ -5,24 +5,29 @@ write, and raises `LeaseLost` when the epoch has moved on.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from operator import attrgetter
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Executable, Row, Select, bindparam, cast, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.domain.errors import SafeCode, safe_context
 from shared.domain.items import ItemState
 from shared.domain.runs import Counts, RunType, WaitReason
 from shared.persistence import ledger_statements as statements
+from shared.persistence import plan_secrets
 from shared.persistence.arrays import array_values
 from shared.persistence.database import allow_long
-from shared.persistence.items import close_open_items
+from shared.persistence.items import close_open_items, items_at
 from shared.persistence.leases import SqlLeases, fenced, held
 from shared.persistence.run_rows import RUN_TABLES, run_record
 from shared.persistence.runs import ending_values
+from shared.persistence.vault import Keys, NoKeys
 from shared.ports import Ending, Intent, Item, ItemResult, Lease, NewItem, RunRecord
 
 _FAR_APART = 2_000  # ordinals; items between two outcomes cost less than another statement
@@ -32,7 +37,12 @@ _INSERT_CHUNK = 1000  # rows of one INSERT: 32,767 bind parameters is the protoc
 
 
 class SqlLedger(SqlLeases):
-    """Leases and item rows inside one tenant's transaction."""
+    """Leases and item rows inside one tenant's transaction. Hashes and plans are stored veiled and sealed."""
+
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID, keys: Keys | None = None) -> None:
+        """Work inside `connection`'s transaction, with the tenant's keys."""
+        super().__init__(connection, tenant_id)
+        self._keys = keys or NoKeys()
 
     async def fence(self, lease: Lease) -> RunRecord:
         """Lock the run's row under the lease; raise `LeaseLost` when the lease is not in force any more."""
@@ -46,6 +56,7 @@ class SqlLedger(SqlLeases):
         """Insert item rows in order; rows that are there already stay as they are."""
         table = RUN_TABLES[lease.run_type]
         has_plan = table.run_type is RunType.RESTORE
+        plans = await plan_secrets.protect(self._keys, [(item.item_id, item.plan) for item in items])
         rows = [
             {
                 "tenant_id": lease.tenant_id,
@@ -55,9 +66,9 @@ class SqlLedger(SqlLeases):
                 "phase": item.phase,
                 "label": item.label,
                 "policy_type": item.policy_type,
-                **({"plan": dict(item.plan) if item.plan is not None else None} if has_plan else {}),
+                **({"plan": plan} if has_plan else {}),
             }
-            for index, item in enumerate(items)
+            for index, (item, plan) in enumerate(zip(items, plans, strict=True))
         ]
         for start in range(0, len(rows), _INSERT_CHUNK):
             chunk = rows[start : start + _INSERT_CHUNK]
@@ -93,7 +104,11 @@ class SqlLedger(SqlLeases):
         """
         page = {**self._of(lease), **held(lease), "page_size": limit}
         rows = await self._connection.execute(statements.open_page(lease.run_type), page)
-        return [_item(row) for row in rows]
+        items = [_item(row) for row in rows]
+        if not any(item.plan for item in items):
+            return items
+        plans = await plan_secrets.unveil(self._keys, [item.plan for item in items])
+        return [item._replace(plan=plan) for item, plan in zip(items, plans, strict=True)]
 
     async def next_due(self, lease: Lease) -> timedelta | None:
         """How long until an open item may be worked (zero or more); None when no item is open."""
@@ -104,9 +119,20 @@ class SqlLedger(SqlLeases):
     async def intend(self, lease: Lease, intents: Sequence[Intent]) -> None:
         """Write down writes that are about to be sent; the caller commits before it sends."""
         await self.fence(lease)
-        data = {name: [getattr(intent, name) for intent in intents] for name in statements.INTENT_TYPES}
+        cipher = await self._keys.cipher()
+        data = {
+            name: [getattr(intent, name) for intent in intents]
+            if name not in statements.VEILED
+            else [cipher.veil(digest) if (digest := getattr(intent, name)) else None for intent in intents]
+            for name in statements.INTENT_TYPES
+        }
         given = array_values("given", statements.INTENT_TYPES, data)
-        values = {**self._of(lease), **_bounds(data["ordinal"]), **given, "new_epoch": lease.epoch}
+        values = {
+            **self._of(lease),
+            **_bounds([intent.ordinal for intent in intents]),
+            **given,
+            "new_epoch": lease.epoch,
+        }
         result = await self._connection.execute(statements.intend(), values)
         if result.rowcount != len(intents):
             raise fenced(lease)
@@ -117,11 +143,22 @@ class SqlLedger(SqlLeases):
         A replay changes no row and so counts nothing. Results with `retry_in` leave their item open: pending, or still
         an open intent where the write may have been sent.
         """
-        first, *others = _spans(results)
+        first, *others = _spans(await self._protected(lease, results))
         run = await self._settle(lease, first)
         for span in others:
             run = await self._settle(lease, span)
         return run
+
+    async def _protected(self, lease: Lease, results: Sequence[ItemResult]) -> Sequence[ItemResult]:
+        planned = [result for result in results if result.plan]
+        if not planned:
+            return results
+        table, ordinals = RUN_TABLES[lease.run_type], [result.ordinal for result in planned]
+        ids = await items_at(self._connection, table, self._tenant_id, lease.run_id, ordinals)
+        # A result for a row that is not there changes nothing: which id it is sealed for does not matter.
+        given = [(ids.get(result.ordinal, lease.run_id), result.plan) for result in planned]
+        plans = dict(zip((r.ordinal for r in planned), await plan_secrets.protect(self._keys, given), strict=True))
+        return [replace(one, plan=plans[one.ordinal]) if one.plan else one for one in results]
 
     async def _settle(self, lease: Lease, span: Sequence[ItemResult]) -> RunRecord:
         kinds, given = _kinds(span)

@@ -43,6 +43,7 @@ _TENANT = bindparam("of_tenant", type_=restore_run_items.c.tenant_id.type)
 _RUN = bindparam("of_run", type_=restore_run_items.c.run_id.type)
 _LOWEST, _HIGHEST = bindparam("lowest", type_=Integer()), bindparam("highest", type_=Integer())
 
+VEILED = frozenset({"request_hash", "before_sha256", "left_fingerprint", "left_assignments_fingerprint"})
 _UNDO_TYPES: Types = dict.fromkeys(("before_sha256", "left_fingerprint", "left_assignments_fingerprint"), Text())
 INTENT_TYPES: Types = {
     "ordinal": Integer(),

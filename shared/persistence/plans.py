@@ -138,7 +138,7 @@ class SqlPlans:
         return {row[0]: row[1] for row in await self._connection.execute(statement)}
 
     async def last_capture(self, policy_type: str, remote_id: str) -> str | None:
-        """Return the hash of the snapshot of an object's latest capture; None when there is none."""
+        """Return the address of the snapshot of an object's latest capture; None when there is none."""
         statement = select(policies.c.snapshot_sha256).where(
             policies.c.tenant_id == self._tenant_id,
             policies.c.policy_type == policy_type,

@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared.connectors.port import PolicyRef
 from shared.persistence.arrays import unnested
 from shared.persistence.tables import bulk_operation_runs, policies
+from shared.persistence.vault import Keys, NoKeys
 from shared.ports import PolicyRecord
 from shared.runtime.ids import new_id
 
@@ -47,10 +48,11 @@ class Listing:
 class SqlPolicies:
     """Policies of one tenant, inside one transaction."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
-        """Work inside `connection`'s transaction."""
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID, keys: Keys | None = None) -> None:
+        """Work inside `connection`'s transaction, with the tenant's keys."""
         self._connection = connection
         self._tenant_id = tenant_id
+        self._keys = keys or NoKeys()
 
     async def listed(self, policy_type: str, refs: Iterable[PolicyRef]) -> Listing:
         """Take over a complete listing of one type: upsert what it holds, mark the others of the type as missing."""
@@ -92,7 +94,11 @@ class SqlPolicies:
 
     async def captured(self, captures: Mapping[UUID, str]) -> None:
         """Remember the hash of the latest capture of each policy."""
-        given = unnested("given", {"id": (_UUID, list(captures.keys())), "sha256": (Text(), list(captures.values()))})
+        if not captures:
+            return
+        cipher = await self._keys.cipher()
+        addresses = [cipher.veil(sha256) for sha256 in captures.values()]
+        given = unnested("given", {"id": (_UUID, list(captures.keys())), "sha256": (Text(), addresses)})
         locked = (
             select(policies.c.id, given.c.sha256)
             .join(given, given.c.id == policies.c.id)

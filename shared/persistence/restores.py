@@ -1,7 +1,7 @@
 """What restores keep beside the ledger: where their items come from, and what earlier phases made."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -33,6 +33,7 @@ from shared.domain.plans import PlanAction
 from shared.persistence.ledger import SqlLedger
 from shared.persistence.plans import SqlPlans
 from shared.persistence.tables import backup_items, restore_run_items, restore_runs
+from shared.persistence.vault import Keys, NoKeys
 from shared.ports import Lease, RunRecord
 
 _NOW = func.clock_timestamp()
@@ -67,10 +68,13 @@ class NamedObject:
 class SqlRestores(SqlPlans):
     """Reads and expansions of restore runs inside one tenant's transaction, and their plans."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID, ledger: SqlLedger) -> None:
-        """Work inside `connection`'s transaction."""
+    def __init__(
+        self, connection: AsyncConnection, tenant_id: UUID, ledger: SqlLedger, keys: Keys | None = None
+    ) -> None:
+        """Work inside `connection`'s transaction, with the tenant's keys."""
         super().__init__(connection, tenant_id)
         self._ledger = ledger
+        self._keys = keys or NoKeys()
 
     async def expand_preview(self, lease: Lease, run: RunRecord, phases: Mapping[str, int]) -> None:
         """Make one item per selected backup item of the run's set: by phase, type, name.
@@ -176,7 +180,11 @@ class SqlRestores(SqlPlans):
             items.backup_set_id == backup_set_id,
             items.policy_type == any_(cast(bindparam("types", list(policy_types)), ARRAY(Text))),
         )
-        return [NamedObject(*row) for row in await self._connection.execute(statement)]
+        found = [NamedObject(*row) for row in await self._connection.execute(statement)]
+        if not found:
+            return found
+        cipher = await self._keys.cipher()
+        return [replace(one, fingerprint=cipher.unveil(one.fingerprint)) for one in found]
 
     async def homonyms(self, backup_set_id: UUID, item_ids: Sequence[UUID]) -> frozenset[UUID]:
         """Return those of the items that share type and natural key with another item of their set."""
@@ -224,7 +232,7 @@ class SqlRestores(SqlPlans):
         return {row[0]: row[1] for row in await self._connection.execute(statement)}
 
     async def kept_before(self, run_id: UUID, ordinals: Sequence[int]) -> Mapping[int, str]:
-        """Return the hashes of what items' first intents kept of their objects, by ordinal."""
+        """Return the addresses of what items' first intents kept of their objects, by ordinal."""
         items = restore_run_items.c
         statement = select(items.ordinal, items.before_sha256).where(
             self._of(run_id),

@@ -10,18 +10,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared.domain.items import ItemState, Outcome
 from shared.domain.runs import RunType
 from shared.front_door import ItemFilter, Position, RunFilter, RunItem
+from shared.persistence import plan_secrets
 from shared.persistence.run_rows import RUN_TABLES, RunTable, run_record
 from shared.persistence.tables import restore_run_items
+from shared.persistence.vault import Keys, NoKeys
 from shared.ports import RunRecord
 
 
 class SqlRunLists:
     """`RunListRepository` over PostgreSQL, bound to one tenant's transaction."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
-        """Work inside `connection`'s transaction."""
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID, keys: Keys | None = None) -> None:
+        """Work inside `connection`'s transaction, with the tenant's keys."""
         self._connection = connection
         self._tenant_id = tenant_id
+        self._keys = keys or NoKeys()
 
     async def page(self, wanted: RunFilter, *, after: Position | None, limit: int) -> Sequence[RunRecord]:
         """Return runs of both types, newest first, that come after `after`."""
@@ -35,7 +38,21 @@ class SqlRunLists:
     async def items(
         self, run_type: RunType, run_id: UUID, wanted: ItemFilter, *, after: int | None, limit: int
     ) -> Sequence[RunItem]:
-        """Return the run's items by ordinal, from the one after `after` on."""
+        """Return the run's items by ordinal, from the one after `after` on; what their plans would change is sealed."""
+        return [_run_item(row, row.get("plan")) for row in await self._rows(run_type, run_id, wanted, after, limit)]
+
+    async def planned_items(self, run_id: UUID, *, after: int | None, limit: int) -> Sequence[RunItem]:
+        """Return a restore's items likewise, with all that their plans say.
+
+        Raises `PermanentError`: `SNAPSHOT_CORRUPT` for an altered plan, `TENANT_SHREDDED`.
+        """
+        rows = await self._rows(RunType.RESTORE, run_id, ItemFilter(), after, limit)
+        plans = await plan_secrets.reveal(self._keys, [(row["item_id"], row["plan"]) for row in rows])
+        return [_run_item(row, plan) for row, plan in zip(rows, plans, strict=True)]
+
+    async def _rows(
+        self, run_type: RunType, run_id: UUID, wanted: ItemFilter, after: int | None, limit: int
+    ) -> Sequence[dict[str, Any]]:
         items = RUN_TABLES[run_type].items
         statement = (
             select(items)
@@ -49,8 +66,7 @@ class SqlRunLists:
             statement = statement.where(items.c.state == wanted.state.value)
         if wanted.outcome is not None:
             statement = statement.where(items.c.outcome == wanted.outcome.value)
-        rows = await self._connection.execute(statement)
-        return [_run_item(dict(row)) for row in rows.mappings()]
+        return [dict(row) for row in (await self._connection.execute(statement)).mappings()]
 
     async def plan_actions(self, run_id: UUID) -> Mapping[str, int]:
         """Count a preview's plan entries by action."""
@@ -79,7 +95,7 @@ class SqlRunLists:
         return statement
 
 
-def _run_item(row: Mapping[str, Any]) -> RunItem:
+def _run_item(row: Mapping[str, Any], plan: Mapping[str, Any] | None) -> RunItem:
     return RunItem(
         ordinal=row["ordinal"],
         item_id=row["item_id"],
@@ -92,5 +108,5 @@ def _run_item(row: Mapping[str, Any]) -> RunItem:
         error_code=row["error_code"],
         error_context=row["error_context"],
         remote_id=row["remote_id"],
-        plan=row.get("plan"),
+        plan=plan,
     )

@@ -1,6 +1,7 @@
 """Every table, as SQLAlchemy Core. The database holds the laws: keys with the tenant, checks, unique indexes.
 
-All times are `timestamptz`; all ids UUID version 7; all hashes lowercase SHA-256 hex.
+All times are `timestamptz`; all ids UUID version 7; all hashes lowercase SHA-256 hex, or veiled where a tenant's
+content was hashed (ADR 26): `snapshot_sha256`, `before_sha256`, the fingerprints and `request_hash`.
 """
 
 from collections.abc import Iterable
@@ -132,16 +133,41 @@ policies = Table(
     CheckConstraint("(snapshot_sha256 IS NULL) = (captured_at IS NULL)", name="capture_is_whole"),
 )
 
+data_keys = Table(
+    "data_keys",
+    metadata,
+    _tenant(),
+    Column("generation", Integer, nullable=False),  # 0 is the tenant's key for hashes; the newest seals
+    Column("id", UUID(as_uuid=True), nullable=False, unique=True),
+    Column("kek_id", Text, nullable=False),  # the key-encryption key that wraps it
+    Column("wrapped", LargeBinary),  # NULL: destroyed
+    Column("uses", BigInteger, nullable=False, server_default="0"),  # given out to processes; bounded
+    Column("destroyed_at", DateTime(timezone=True)),
+    _created(),
+    PrimaryKeyConstraint("tenant_id", "generation"),
+    CheckConstraint("(wrapped IS NULL) = (destroyed_at IS NOT NULL)", name="destroyed_is_gone"),
+    CheckConstraint("generation >= 0 AND uses >= 0", name="counts"),
+    Index("ix_data_keys_kek_id", "kek_id"),
+)
+
+tenant_credentials = Table(
+    "tenant_credentials",
+    metadata,
+    Column("tenant_id", UUID(as_uuid=True), ForeignKey("tenants.id"), primary_key=True),
+    Column("content", LargeBinary, nullable=False),  # sealed
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=_NOW),
+)
+
 snapshots = Table(
     "snapshots",
     metadata,
     _tenant(),
-    Column("sha256", Text, nullable=False),  # of the canonical JSON before compression
-    Column("content", LargeBinary, nullable=False),  # zstd
+    Column("sha256", Text, nullable=False),  # of the canonical JSON before compression, veiled
+    Column("content", LargeBinary, nullable=False),  # zstd, sealed
     Column("raw_bytes", Integer, nullable=False),
     _created(),
     PrimaryKeyConstraint("tenant_id", "sha256"),
-    CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"),
+    CheckConstraint("sha256 ~ '^[0-9A-Za-z_-]{64}$'", name="sha256"),
 )
 
 backup_sets = Table(
@@ -377,7 +403,7 @@ restore_run_items = Table(
     "restore_run_items",
     metadata,
     *_item_columns(),
-    Column("plan", JSONB),  # the plan entry: action, target, live fingerprint, patch
+    Column("plan", JSONB),  # the plan entry; what would change is sealed in it
     Column("step", Text),  # of the open or last intent: write, assign, delete
     Column("request_hash", Text),
     Column("intent_epoch", BigInteger),
@@ -569,7 +595,7 @@ archive_chunks = Table(
     _tenant(),
     Column("archive_id", UUID(as_uuid=True), nullable=False),
     Column("sequence", Integer, nullable=False),
-    Column("content", LargeBinary, nullable=False),
+    Column("content", LargeBinary, nullable=False),  # sealed
     PrimaryKeyConstraint("tenant_id", "archive_id", "sequence"),
     # The chunks come before the archive's own row, which is written last and only when they are complete.
     ForeignKeyConstraint(

@@ -36,6 +36,7 @@ from shared.persistence.snapshots import SqlSnapshots
 from shared.persistence.tenants import SqlTenants
 from shared.persistence.turns import SqlTurns
 from shared.persistence.undoing import SqlUndos
+from shared.persistence.vault import Keys, NoKeys, Vault
 from shared.persistence.walls.declaring import declared
 from shared.persistence.walls.roles import DbRole
 
@@ -49,11 +50,12 @@ _IMPATIENT = select(func.set_config("lock_timeout", _LOCK_TIMEOUT, True))  # noq
 class SqlTransaction:
     """One tenant's work inside an open transaction, and the repositories that do it."""
 
-    def __init__(self, asking: Asking, tenant_id: UUID, sheet: OutboxSheet) -> None:
-        """Bind every repository to one tenant; what is sent is written on `sheet`."""
+    def __init__(self, asking: Asking, tenant_id: UUID, sheet: OutboxSheet, keys: Keys | None = None) -> None:
+        """Bind every repository to one tenant and its keys; what is sent is written on `sheet`."""
         self.asking = asking
         self.tenant_id = tenant_id
         self.sheet = sheet
+        self.keys = keys or NoKeys()
         self.runs = SqlRuns(asking, tenant_id)
         self.outbox = SqlOutbox(sheet, tenant_id, self.runs)
 
@@ -65,7 +67,7 @@ class SqlTransaction:
     @cached_property
     def ledger(self) -> SqlLedger:
         """What a lease's holder writes."""
-        return SqlLedger(self.connection, self.tenant_id)
+        return SqlLedger(self.connection, self.tenant_id, self.keys)
 
     @cached_property
     def turns(self) -> SqlTurns:
@@ -95,7 +97,7 @@ class SqlTransaction:
     @cached_property
     def authority(self) -> SqlAuthority:
         """Tenant and initiator of a run, read again at execution."""
-        return SqlAuthority(self.connection, self.tenant_id)
+        return SqlAuthority(self.connection, self.tenant_id, self.keys)
 
     @cached_property
     def audit(self) -> SqlAudit:
@@ -115,7 +117,7 @@ class SqlTransaction:
     @cached_property
     def run_lists(self) -> SqlRunLists:
         """Pages of runs and their items."""
-        return SqlRunLists(self.connection, self.tenant_id)
+        return SqlRunLists(self.connection, self.tenant_id, self.keys)
 
     @cached_property
     def in_need(self) -> SqlRunsInNeed:
@@ -125,22 +127,22 @@ class SqlTransaction:
     @cached_property
     def policies(self) -> SqlPolicies:
         """The inventory."""
-        return SqlPolicies(self.connection, self.tenant_id)
+        return SqlPolicies(self.connection, self.tenant_id, self.keys)
 
     @cached_property
     def snapshots(self) -> SqlSnapshots:
         """Captured contents by hash."""
-        return SqlSnapshots(self.connection, self.tenant_id)
+        return SqlSnapshots(self.connection, self.tenant_id, self.keys)
 
     @cached_property
     def backups(self) -> SqlBackups:
         """Backup sets and their items."""
-        return SqlBackups(self.connection, self.tenant_id)
+        return SqlBackups(self.connection, self.tenant_id, self.keys)
 
     @cached_property
     def archives(self) -> SqlArchives:
         """Finished exports."""
-        return SqlArchives(self.connection, self.tenant_id)
+        return SqlArchives(self.connection, self.tenant_id, self.keys)
 
     @cached_property
     def budgets(self) -> SqlBudgets:
@@ -155,7 +157,7 @@ class SqlTransaction:
     @cached_property
     def restores(self) -> SqlRestores:
         """What previews and executions keep beside the ledger."""
-        return SqlRestores(self.connection, self.tenant_id, self.ledger)
+        return SqlRestores(self.connection, self.tenant_id, self.ledger, self.keys)
 
     @cached_property
     def dead_messages(self) -> SqlDeadMessages:
@@ -174,8 +176,14 @@ Work: TypeAlias = tuple[UUID, Callable[[SqlTransaction], Awaitable[R]]]  # a ten
 class SqlUnitOfWork:
     """`UnitOfWork` over PostgreSQL for one service."""
 
-    def __init__(self, engine: AsyncEngine, *, service: str, hints: OutboxHints | None = None) -> None:
-        """Send outbox rows as `service`; `hints` wakes its relay after a commit."""
+    def __init__(
+        self, engine: AsyncEngine, *, service: str, hints: OutboxHints | None = None, vault: Vault | None = None
+    ) -> None:
+        """Send outbox rows as `service`; `hints` wakes its relay after a commit.
+
+        Without a `vault` nothing that is sealed can be read, and nothing that must be sealed can be written.
+        """
+        self._vault = vault
         self._engine = engine
         self._service = service
         self._hints = hints or OutboxHints()
@@ -183,7 +191,7 @@ class SqlUnitOfWork:
 
     def acting_as(self, role: DbRole) -> "SqlUnitOfWork":
         """Return one over the same database whose transactions may do what this role may, and no more."""
-        other = SqlUnitOfWork(self._engine, service=self._service, hints=self._hints)
+        other = SqlUnitOfWork(self._engine, service=self._service, hints=self._hints, vault=self._vault)
         other._role = role
         return other
 
@@ -197,7 +205,7 @@ class SqlUnitOfWork:
         sheet = self._sheet()
         with translated():
             async with declared(self._engine, [tenant_id], role=self._role) as connection:
-                yield SqlTransaction(Alone(connection), tenant_id, sheet)
+                yield SqlTransaction(Alone(connection), tenant_id, sheet, self._keys(tenant_id))
                 await sheet.write(connection)
         sheet.tell(self._hints)
 
@@ -225,7 +233,7 @@ class SqlUnitOfWork:
     async def _share(self, work: Work[R], member: Member, sheet: OutboxSheet) -> R | ReinstateError:
         tenant_id, do = work
         own = sheet.part()
-        transaction = SqlTransaction(member, tenant_id, own)
+        transaction = SqlTransaction(member, tenant_id, own, self._keys(tenant_id))
         try:
             result = await do(transaction)
         except ReinstateError as refusal:
@@ -235,6 +243,9 @@ class SqlUnitOfWork:
             return refusal
         sheet.extend(own)
         return result
+
+    def _keys(self, tenant_id: UUID) -> Keys | None:
+        return self._vault.of(tenant_id) if self._vault else None
 
     def _sheet(self) -> OutboxSheet:
         return OutboxSheet(self._service, hands_over=self._hints.takes_rows)

@@ -4,28 +4,16 @@
 """
 
 import logging
-import re
 import sys
 import traceback
-from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
 
-REDACTED = "[redacted]"
-TEXT_LIMIT = 500  # characters of one value
+from shared.runtime.redaction import redacted
 
-# Names whose values never belong in a log, wherever the name occurs in a key.
-_SECRET = re.compile(
-    r"secret|password|passwd|passphrase|token|authorization|cookie|credential|api_?key|private_?key|dsn|(^|_)url$",
-    re.IGNORECASE,
-)
-_PAYLOAD = frozenset(
-    {"body", "payload", "data", "content", "request", "response", "settings", "headers", "sql", "params"}
-)
-_LOGIN_IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s@]+@", re.IGNORECASE)
 _QUIET = (
     "uvicorn",
     "uvicorn.error",
@@ -69,6 +57,7 @@ def configure(service: str, *, level: str = "INFO", stream: TextIO | None = None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    sys.excepthook = _crashed
     for name in _QUIET:
         logger = logging.getLogger(name)
         logger.handlers.clear()
@@ -125,19 +114,13 @@ def _place(trace: TracebackType | None) -> str | None:
 
 
 def redact(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Blank values whose names speak of secrets or payloads, logins in addresses, and cut what is long."""
-    return {key: _clean(key, value) for key, value in event.items()}
+    """Show of every field what may be seen (`shared.runtime.redaction`); last of all, for each line of any origin."""
+    return redacted(event)
 
 
-def _clean(key: str, value: Any) -> Any:  # noqa: ANN401  log fields are anything
-    if _SECRET.search(key) or key.lower() in _PAYLOAD:
-        return REDACTED
-    if isinstance(value, bytes | bytearray):
-        return REDACTED
-    if isinstance(value, Mapping):
-        return {str(inner): _clean(str(inner), item) for inner, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_clean(key, item) for item in value]
-    if isinstance(value, bool | int | float) or value is None:
-        return value
-    return _LOGIN_IN_URL.sub(r"\g<scheme>", str(value))[:TEXT_LIMIT]
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say what ended the process, and where; the interpreter would print its text and trace."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    structlog.get_logger(__name__).critical("process.crashed", exc_info=error)

@@ -32,6 +32,7 @@ from shared.persistence.unit_of_work import SqlUnitOfWork
 from simulator.journal import effective_writes, mutations_of_run, untagged_writes
 from tests.support import invariants
 from tests.support.builders import World
+from tests.support.keys import a_vault
 from tests.support.rabbit import Rabbit, eventually
 from tests.support.whole_system import (
     SECRET_VARIABLE,
@@ -141,7 +142,7 @@ async def test_the_real_policies_of_one_tenant_are_restored_into_an_empty_one(
         system.simulator.admin("POST", f"/tenants/{source.directory}/folder", {"path": str(REAL)})
         policies = await exported(source, await source.capture(), tmp_path)
         assert len(policies) == 95
-        uow = SqlUnitOfWork(world.engine, service="test")
+        uow = SqlUnitOfWork(world.engine, service="test", vault=a_vault(world.engine))
         set_id = await import_backup_set(uow, target.id, "From the other tenant", policies, "Mara")
 
         mark = system.simulator.last_seq()

@@ -22,9 +22,11 @@ from shared.persistence.database import create_engine
 from shared.persistence.leases import SqlLeaseKeeper
 from shared.persistence.tables import tenants
 from shared.persistence.unit_of_work import SqlUnitOfWork
+from shared.persistence.vault import Vault  # noqa: TC001  the lab is a plain class
 from shared.persistence.walls.roles import DbRole
 from shared.ports import Intent, Item, ItemResult, NewItem, NewRun, RunRecord
 from shared.runtime.ids import new_id
+from tests.support.keys import a_vault
 from tests.support.roles import as_role
 
 OPERATION = "policy.sync"
@@ -88,9 +90,10 @@ class Lab:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
-        self.uow = SqlUnitOfWork(engine, service="lab")
+        self.uow = SqlUnitOfWork(engine, service="lab", vault=a_vault(engine))
         self.keeper = SqlLeaseKeeper(engine)
         self.tenant_id = new_id()
+        self.make_vault: Callable[[AsyncEngine], Vault] = a_vault
         self._engines: dict[DbRole, AsyncEngine] = {}
 
     def working_as(self, role: DbRole) -> SqlUnitOfWork:
@@ -98,7 +101,7 @@ class Lab:
         if role not in self._engines:
             url = as_role(self.engine.url.render_as_string(hide_password=False), role)
             self._engines[role] = create_engine(url, service="lab")
-        return SqlUnitOfWork(self._engines[role], service="lab")
+        return SqlUnitOfWork(self._engines[role], service="lab", vault=self.make_vault(self._engines[role]))
 
     def keeper_of(self, role: DbRole) -> SqlLeaseKeeper:
         """What renews the leases of a service of this role."""

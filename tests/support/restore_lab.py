@@ -23,6 +23,7 @@ from shared.domain.retry import RetryPolicy
 from shared.domain.runs import Lane, RunType
 from shared.engine.engine import Engine
 from shared.engine.settings import EngineSettings
+from shared.persistence.plan_secrets import reveal
 from shared.persistence.snapshots import Snapshot
 from shared.persistence.tables import restore_run_items
 from shared.persistence.walls.roles import DbRole
@@ -185,9 +186,11 @@ class RestoreLab:
         return await self.lab.get(run)
 
     async def items(self, run: RunRecord) -> dict[str, dict[str, Any]]:
-        """The run's item rows by label."""
+        """The run's item rows by label, with what is sealed in their plans."""
         rows = await self.lab.rows("SELECT * FROM restore_run_items WHERE run_id = :run ORDER BY ordinal", run=run.id)
-        return {row["label"]: row for row in rows}
+        async with self.lab.uow.begin(run.tenant_id) as tx:
+            plans = await reveal(tx.keys, [(row["item_id"], row["plan"]) for row in rows])
+        return {row["label"]: {**row, "plan": plan} for row, plan in zip(rows, plans, strict=True)}
 
     async def actions(self, run: RunRecord) -> dict[str, str]:
         """The planned action of each item by label."""

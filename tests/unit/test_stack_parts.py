@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack import admin
+from cli.stack import admin, state
 from cli.stack.errors import StackError
 from cli.stack.places import ServerUser, first_closed_folder, prepare_root, write_private
 from cli.stack.ports import choose_ports, is_free
+from shared.keys.ring import key_ring
 
 SOMEBODY = ServerUser("somebody", uid=54321, gid=54321, switch=True)
 CALLER = ServerUser("caller", uid=os.geteuid(), gid=os.getegid(), switch=False)
@@ -119,3 +120,12 @@ def test_a_starter_that_ends_before_its_servers_says_nothing() -> None:
     finally:
         with suppress(ProcessLookupError):
             os.kill(int(ended.stdout), signal.SIGKILL)
+
+
+def test_a_stacks_key_encryption_key_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
+    first, again = state.key_encryption_keys(tmp_path), state.key_encryption_keys(tmp_path)
+    file = Path(first.partition("file:")[2])
+
+    assert first == again
+    assert key_ring(first).active == "local"
+    assert file.stat().st_mode & 0o077 == 0

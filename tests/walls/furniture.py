@@ -35,6 +35,8 @@ def rows_of(tenant: UUID, person: UUID, name: str) -> dict[str, dict[str, Any]]:
     return {
         "tenants": {"id": tenant, "external_id": str(tenant), "name": name, "connector": "graph"},
         "memberships": {**own, "user_id": person, "role": "manager"},
+        "data_keys": {**own, "generation": 0, "id": new_id(), "kek_id": "x", "wrapped": b"x"},
+        "tenant_credentials": {**own, "content": b"x"},
         "snapshots": {**own, "sha256": _SHA, "content": b"", "raw_bytes": 0},
         "policies": {**own, "id": policy, **described},
         "backup_sets": {**own, "id": backup, "name": "Set", "created_by": "Mara"},

@@ -9,6 +9,7 @@ from shared.domain.operations import OPERATIONS, Operation
 from shared.domain.runs import RunType
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from tests.support.builders import World, a_new_run
+from tests.support.keys import a_vault
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Stage:
 
 async def build(world: World, tenant: UUID) -> Stage:
     """Make them all."""
-    uow = SqlUnitOfWork(world.engine, service="test")
+    uow = SqlUnitOfWork(world.engine, service="test", vault=a_vault(world.engine))
     backup_set, items = await world.add_backup_set(tenant)
     policies = await world.add_policies(tenant)
     preview = await _add(uow, tenant, OPERATIONS["restore.preview"], backup_set)

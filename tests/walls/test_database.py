@@ -17,7 +17,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.persistence.database import create_engine
-from shared.persistence.snapshots import Snapshot
 from shared.persistence.tables import metadata
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.persistence.walls.catalogue import breaches, mend
@@ -256,13 +255,12 @@ async def test_the_preview_s_role_writes_nowhere(house: House, database_url: str
             assert "permission denied" in await refused(connection, statement, {}), statement
 
     engine = create_engine(as_role(database_url, DbRole.RESTORE_WORKER), service="test", pool_size=1)
-    uow = SqlUnitOfWork(engine, service="test")
-    snapshot = Snapshot("cd" * 32, b"", 0)
+    uow, strike = SqlUnitOfWork(engine, service="test"), text("UPDATE throttle_budgets SET strikes = 1")
     with pytest.raises(DBAPIError, match="permission denied"):
         async with uow.acting_as(DbRole.PREVIEW).begin(house.mine) as tx:
-            await tx.snapshots.put_many([snapshot])
+            await tx.connection.execute(strike)
     async with uow.begin(house.mine) as tx:  # the role was the transaction's alone
-        assert await tx.snapshots.put_many([snapshot]) == {snapshot.sha256}
+        assert (await tx.connection.execute(strike)).rowcount == 1
     await engine.dispose()
 
 

@@ -31,6 +31,8 @@ class CaptureSnapshot(BulkWork):
         """Read the policy and compare it with its latest capture."""
         async with self._uow.begin(slice_.run.tenant_id) as tx:
             policies = {policy.id: policy for policy in await tx.policies.by_ids([item.item_id for item in items])}
+            captured = [policy.snapshot_sha256 for policy in policies.values() if policy.snapshot_sha256]
+            hashes = await tx.snapshots.hashes(captured)
         async with self._connectors.reader(slice_.connection) as reader:
             names, referred = GroupNames(reader), ReferredObjects(reader)
 
@@ -42,7 +44,7 @@ class CaptureSnapshot(BulkWork):
                     raise PermanentError(SafeCode.POLICY_NOT_FOUND, policy_type=policy.policy_type) from None
                 groups = await names.of(remote.assignments, slice_.tag(item))
                 taken = capture(policy.id, remote, groups, await referred.of(remote, slice_.tag(item)))
-                is_same = taken.snapshot.sha256 == policy.snapshot_sha256
+                is_same = taken.snapshot.sha256 == hashes.get(policy.snapshot_sha256 or "")
                 return ItemResult(item.ordinal, Outcome.UNCHANGED if is_same else Outcome.CAPTURED, effect=taken)
 
             yield work

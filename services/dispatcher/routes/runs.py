@@ -136,7 +136,7 @@ async def list_bulk_operation_run_items(
 @router.get(
     f"{_RESTORE}/preview",
     operation_id="getPreview",
-    responses=_LIST,
+    responses=responses(400, 404, 410, 422),
     response_model_exclude_none=True,
     dependencies=_VIEW,
 )
@@ -149,7 +149,7 @@ async def get_preview(
         record = await _found(tx, RunType.RESTORE, run)
         if record.writes:
             raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
-        rows = await tx.run_lists.items(RunType.RESTORE, run, ItemFilter(), after=after, limit=limit + 1)
+        rows = await tx.run_lists.planned_items(run, after=after, limit=limit + 1)
         actions = await tx.run_lists.plan_actions(run)
         judgement = await _judged(tx, record, room.preview_age)
     page, following = cut(rows, limit, lambda item: cursors.encode(f"preview:{run}", item.ordinal))
@@ -180,7 +180,10 @@ async def list_id_map(
     operation_id="downloadArchive",
     response_class=StreamingResponse,
     dependencies=[may(Capability.ARCHIVE_DOWNLOAD)],
-    responses={**_READ, 200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}},
+    responses={
+        **responses(404, 410),
+        200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}},
+    },
 )
 async def download_archive(run: UUID, member: TheMember, room: TheRoom) -> StreamingResponse:
     """Download the file that an export made; 404 until it is whole. A broken transfer is shorter than promised."""

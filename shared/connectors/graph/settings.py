@@ -8,9 +8,11 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from shared.connectors.port import TenantConnection
-from shared.domain.errors import RunFatalError, SafeCode
+from shared.domain.errors import PermanentError, RunFatalError, SafeCode
+from shared.keys.texts import SealedText
 
 SECRET_LIMIT = 16 * 1024  # bytes
+STORED = "stored:"  # the reference to a secret that lies sealed in the database
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -31,6 +33,7 @@ class GraphSettings:
     connect_timeout: float = 5.0
     total_timeout: float = 25.0
     answer_limit: int = 32 * 1024 * 1024  # bytes, after decompression
+    stored_secret: SealedText | None = None
 
     @classmethod
     def of(cls, connection: TenantConnection) -> "GraphSettings":
@@ -47,6 +50,7 @@ class GraphSettings:
             total_timeout=min(
                 _seconds(given, "total_timeout_s", cls.total_timeout), connection.call_limit or cls.total_timeout
             ),
+            stored_secret=connection.stored_secret,
         )
 
     @property
@@ -55,8 +59,10 @@ class GraphSettings:
         return f"{self.authority_url}/{self.directory}/oauth2/v2.0/token"
 
     def secret(self) -> str:
-        """Read the secret that `secret_ref` (`env:NAME` or `file:PATH`) names; it is kept nowhere."""
+        """Read the secret that `secret_ref` (`env:NAME`, `file:PATH` or `stored:`) names; it is kept nowhere."""
         kind, _, name = self.secret_ref.partition(":")
+        if self.secret_ref == STORED and self.stored_secret is not None:
+            return self._opened()
         if kind == "env" and name:
             value = os.environ.get(name, "")
         elif kind == "file" and name:
@@ -64,6 +70,12 @@ class GraphSettings:
         else:
             _refuse("secret_ref")
         return value.strip() or _refuse("secret_ref")
+
+    def _opened(self) -> str:
+        try:
+            return self.stored_secret.reveal().get_secret_value() if self.stored_secret else ""
+        except PermanentError:  # altered, or of another tenant
+            _refuse("secret_ref")
 
 
 def _content(path: Path) -> str:

@@ -23,10 +23,14 @@ _CLOSE: Final[Rights] = (
     "UPDATE (state, outcome, error_code, updated_at)",
 )  # who ends a run that nobody holds
 
+_USE_KEYS: Final[Rights] = ("SELECT", "INSERT", "UPDATE (uses)")  # none is replaced or destroyed by a service
+
 # Every worker: who asked, how to reach the tenant, what it may be asked, and what tells others.
 _WORKER: Final[Mapping[str, Rights]] = {
     "alembic_version": _READ,
     "tenants": _READ,
+    "tenant_credentials": _READ,
+    "data_keys": _USE_KEYS,
     "users": _PERSON,
     "memberships": _READ,
     "policies": _READ,
@@ -45,6 +49,7 @@ GRANTS: Final[Mapping[DbRole, Mapping[str, Rights]]] = {
     DbRole.DISPATCHER: {
         "alembic_version": _READ,
         "tenants": _READ,
+        "data_keys": _USE_KEYS,
         "users": _PERSON,
         "memberships": _READ,
         "policies": _READ,
@@ -91,6 +96,7 @@ GRANTS: Final[Mapping[DbRole, Mapping[str, Rights]]] = {
     DbRole.OPERATOR: {
         "alembic_version": _READ,
         "tenants": _READ,
+        "data_keys": _USE_KEYS,
         "audit_logs": _ADD,
         "outbox": (
             "SELECT",
@@ -139,6 +145,8 @@ GRANTS: Final[Mapping[DbRole, Mapping[str, Rights]]] = {
         "tenants": _KEEP,
         "users": _KEEP,
         "memberships": _KEEP,
+        "data_keys": _KEEP,
+        "tenant_credentials": _ALL,
         "paused_operations": _TAKE_BACK,
         "audit_logs": _ADD,
         "outbox": _READ,

@@ -18,6 +18,8 @@ TENANT_COLUMN: Final[Mapping[str, str]] = {
     "tenants": "id",
     "memberships": _OWN,
     "policies": _OWN,
+    "data_keys": _OWN,
+    "tenant_credentials": _OWN,
     "snapshots": _OWN,
     "backup_sets": _OWN,
     "backup_items": _OWN,
@@ -83,6 +85,8 @@ _EVERY_TENANT: Final[Mapping[DbRole, Mapping[str, tuple[str, ...]]]] = {
     DbRole.STEWARD: {
         "tenants": ("ALL",),
         "memberships": ("ALL",),
+        "data_keys": ("ALL",),
+        "tenant_credentials": ("ALL",),
         "outbox": ("SELECT",),
         "restore_runs": ("SELECT", "UPDATE"),
         "bulk_operation_runs": ("SELECT", "UPDATE"),

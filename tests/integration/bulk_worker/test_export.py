@@ -44,7 +44,9 @@ async def test_the_archive_of_a_set_is_whole_and_tells_where_everything_is_from(
     assert content["displayName"] == "Größe 0"
     assert content["assignments"] == [ASSIGNMENT]
     assert (manifest.tenant, manifest.source) == (str(bulk.world.tenant_id), "backup_set.export")
-    items = {item.remote_id: item.snapshot_sha256 for item in await bulk.set_items(made.id)}
+    async with bulk.world.uow.begin(bulk.world.tenant_id) as tx:
+        unveil = (await tx.keys.cipher()).unveil
+    items = {item.remote_id: unveil(item.snapshot_sha256) for item in await bulk.set_items(made.id)}
     assert {file.remote_id: file.snapshot_sha256 for file in manifest.files} == items
 
 

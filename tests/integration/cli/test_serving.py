@@ -35,3 +35,17 @@ def test_a_service_that_is_asked_to_stop_while_it_starts_ends_with_0(service: Se
         process.terminate()
 
         assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("service", [Service.DISPATCHER, Service.RESTORE_WORKER, Service.BULK_WORKER])
+@pytest.mark.parametrize("keys", ["", "main=env:REINSTATE_NOT_SET", "main=file:/nowhere"])
+def test_a_service_that_reads_what_is_sealed_does_not_start_without_a_key(service: Service, keys: str) -> None:
+    command = [sys.executable, "-m", "cli.main", "serve", service.value, "--port", "0"]
+    environment = {name: value for name, value in os.environ.items() if name != "KEY_ENCRYPTION_KEYS"}
+    environment |= {**NOBODY, **({"KEY_ENCRYPTION_KEYS": keys} if keys else {})}
+    ended = subprocess.run(
+        command, cwd=ROOT, env=environment, timeout=PATIENCE * 2, capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 2
+    assert "settings are missing or wrong: KEY_ENCRYPTION_KEYS" in ended.stderr

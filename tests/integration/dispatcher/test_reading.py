@@ -9,8 +9,11 @@ import httpx
 import pytest
 
 from shared.domain.runs import RunType
+from shared.persistence.key_administration import SqlKeyAdministration
+from shared.persistence.plan_secrets import protect
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from tests.support.builders import Person, World, a_new_run
+from tests.support.keys import a_vault, session_ring
 
 
 def tenant_of(path: str) -> UUID:
@@ -32,7 +35,7 @@ async def pages(http: httpx.AsyncClient, path: str, person: Person, **params: st
 @pytest.fixture
 async def runs(world: World, tenant: str) -> list[UUID]:
     """Three bulk runs and two previews of the tenant, and one of somebody else; oldest first."""
-    uow = SqlUnitOfWork(world.engine, service="test")
+    uow = SqlUnitOfWork(world.engine, service="test", vault=a_vault(world.engine))
     tenant_id, other = tenant_of(tenant), await world.add_tenant("Fabrikam")
     set_id, _ = await world.add_backup_set(tenant_id)
     restore = {"run_type": RunType.RESTORE, "operation": "restore.preview", "backup_set_id": set_id}
@@ -160,7 +163,7 @@ async def test_an_archive_is_downloaded_whole_and_only_once_it_is_finished(
 ) -> None:
     run_id, tenant_id = runs[0], tenant_of(tenant)
     place = f"{tenant}/bulk-operation-runs/{run_id}/archive"
-    uow = SqlUnitOfWork(world.engine, service="test")
+    uow = SqlUnitOfWork(world.engine, service="test", vault=a_vault(world.engine))
     async with uow.begin(tenant_id) as tx:
         await tx.archives.begin(run_id)
         await tx.archives.append(run_id, 0, [b"PK", b"rest"])
@@ -171,6 +174,38 @@ async def test_an_archive_is_downloaded_whole_and_only_once_it_is_finished(
 
     assert (early.status_code, whole.status_code, whole.content) == (404, 200, b"PKrest")
     assert "filename*=UTF-8''B%C3%BCro.zip" in whole.headers["content-disposition"]
+
+
+async def test_of_a_shredded_tenant_it_is_said_that_nothing_can_be_read_any_more(
+    http: httpx.AsyncClient, tenant: str, manager: Person, world: World, runs: list[UUID]
+) -> None:
+    tenant_id, (bulk, preview) = tenant_of(tenant), runs[:2]
+    uow = SqlUnitOfWork(world.engine, service="test", vault=a_vault(world.engine))
+    plan = {"action": "update", "patch": [{"op": "remove", "path": "/description"}]}
+    async with uow.begin(tenant_id) as tx:
+        await tx.archives.append(bulk, 0, [b"PK"])
+        await tx.archives.finish(bulk, name="a.zip", sha256=hashlib.sha256(b"PK").hexdigest(), size=2)
+        (sealed,) = await protect(tx.keys, [(bulk, plan)])
+    await world.change(
+        "INSERT INTO restore_run_items (tenant_id, run_id, ordinal, item_id, label, policy_type, plan)"
+        " VALUES (:tenant, :run, 0, :item, 'p', 't', CAST(:plan AS jsonb))",
+        tenant=tenant_id,
+        run=preview,
+        item=bulk,
+        plan=json.dumps(sealed),
+    )
+    await SqlKeyAdministration(world.engine, session_ring(), actor="test").shred(tenant_id)
+
+    gone = [
+        await http.get(f"{tenant}/restore-runs/{preview}/preview", headers=manager.headers),
+        await http.get(f"{tenant}/bulk-operation-runs/{bulk}/archive", headers=manager.headers),
+    ]
+    items = await http.get(f"{tenant}/restore-runs/{preview}/items", headers=manager.headers)
+    start = {"resource": "policy", "action": "sync"}
+    refused = await http.post(f"{tenant}/bulk-operation-runs", json=start, headers=manager.headers)
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in gone] == [(410, "tenant.shredded")] * 2
+    assert (items.status_code, refused.json()["code"]) == (200, "authz.tenant_not_operable")
 
 
 async def test_notifications_are_the_callers_own_with_counts_and_can_be_read_and_archived(

@@ -32,12 +32,14 @@ async def test_an_item_comes_back_as_it_was_put(world: Lab) -> None:
         one = a_capture("a", sha256, quality=Quality.DEGRADED, warnings=warnings)
         added = await tx.backups.add_items(set_id, [one, a_capture("b", sha256)])
         items = await tx.backups.items(set_id)
+        veil = (await tx.keys.cipher()).veil
     assert added == 2
     assert [(item.remote_id, item.quality, item.warnings) for item in items] == [
         ("a", Quality.DEGRADED, warnings),
         ("b", Quality.FULL, ()),
     ]
-    assert {item.snapshot_sha256 for item in items} == {sha256}
+    assert {item.snapshot_sha256 for item in items} == {veil(sha256)}
+    assert {item.fingerprint for item in items} == {veil(one.fingerprint)}
 
 
 async def test_adding_the_same_object_again_keeps_the_first(world: Lab) -> None:
@@ -46,8 +48,9 @@ async def test_adding_the_same_object_again_keeps_the_first(world: Lab) -> None:
         other = await a_stored(tx, value=2)
         added = await tx.backups.add_items(set_id, [a_capture("a", other), a_capture("b", other)])
         items = {item.remote_id: item.snapshot_sha256 for item in await tx.backups.items(set_id)}
+        veil = (await tx.keys.cipher()).veil
     assert added == 1
-    assert items["a"] != other
+    assert items["a"] != veil(other) == items["b"]
 
 
 async def test_creating_and_completing_a_set_twice_changes_nothing(world: Lab) -> None:
@@ -86,6 +89,7 @@ async def test_totals_count_quality_and_tell_new_bytes_from_reused_ones(world: L
         fresh = await a_stored(tx, value=2)
         await tx.backups.add_items(set_id, [a_capture("c", fresh, quality=Quality.METADATA_ONLY)])
         totals = await tx.backups.totals(set_id)
+        fresh = (await tx.keys.cipher()).veil(fresh)
     sizes = {
         row["sha256"]: row["size"]
         for row in await world.rows("SELECT sha256, octet_length(content) AS size FROM snapshots")

@@ -209,13 +209,13 @@ async def test_a_plan_says_in_words_what_would_change_and_for_whom(world: Restor
     }
 
 
-async def test_the_words_of_a_plan_are_no_part_of_its_hash(world: RestoreLab) -> None:
+async def test_what_is_sealed_of_a_plan_is_no_part_of_its_hash(world: RestoreLab) -> None:
     policy = world.tenant.add(KIND, a_policy("Disk", description="a"))
     set_id = await world.back_up()
     world.tenant.objects[KIND, policy].payload["description"] = "b"
     preview = await world.preview(set_id)
     await world.lab.rows(
-        "UPDATE restore_run_items SET plan = plan - 'changes' WHERE run_id = :run RETURNING 1", run=preview.id
+        "UPDATE restore_run_items SET plan = plan - 'sealed' WHERE run_id = :run RETURNING 1", run=preview.id
     )
     assert (await world.execute(preview)).status is RunStatus.SUCCEEDED
 
