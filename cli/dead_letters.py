@@ -15,6 +15,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from cli.administration import entitled
 from cli.console import CliFailure, ExitCode, usage
 from cli.settings import amqp_url, database_url
 from shared.contracts.names import ServiceName
@@ -262,6 +263,7 @@ async def desk() -> AsyncIterator[Desk]:
         raise usage(str(error), code="cli.setting_invalid") from None
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
+        stack.enter_context(entitled("use the operator's address: reinstate db roles"))
         letters = await stack.enter_async_context(DeadLetters(amqp_url(), "cli"))
         publisher = await stack.enter_async_context(ConfirmedPublisher(amqp_url(), "cli"))
         yield Desk(letters, publisher, engine, f"cli:{getpass.getuser()}")

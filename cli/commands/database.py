@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.console import EXIT_CODES, CliFailure, ExitCode, JsonFlag, Output, reporting, run, usage
+from cli.console import EXIT_CODES, ExitCode, JsonFlag, Output, reporting, run, usage
 from cli.settings import database_url, given_password
 
 app = typer.Typer(
@@ -22,14 +22,13 @@ def migrate(as_json: JsonFlag = False) -> None:
 
 
 async def _migrate(output: Output) -> None:
-    from shared.persistence.migrate import NotEntitled, current, upgrade
+    from cli.administration import entitled
+    from shared.persistence.migrate import current, upgrade
 
     url = database_url()
     before = await current(url)
-    try:
+    with entitled(_WHO_MAY):
         await upgrade(url)
-    except NotEntitled:
-        raise _not_entitled() from None
     after = await current(url)
     text = f"schema {after}" + (" (was there already)" if before == after else f" (was {before or 'empty'})")
     output.result({"before": before, "revision": after}, lambda console: console.print(text))
@@ -86,15 +85,14 @@ def roles(
 
 
 async def _roles(output: Output, *, renew: bool) -> None:
-    from shared.persistence.migrate import NotEntitled
+    from cli.administration import entitled
     from shared.persistence.walls.logins import open_doors
     from shared.persistence.walls.roles import LOGINS
 
     given = {role: password for name, role in LOGINS.items() if (password := given_password(name))}
     try:
-        opened = await open_doors(database_url(), given, renew=renew)
-    except NotEntitled:
-        raise _not_entitled() from None
+        with entitled(_WHO_MAY):
+            opened = await open_doors(database_url(), given, renew=renew)
     except ValueError as error:
         raise usage(str(error), code="cli.setting_invalid") from None
     addresses = {name: opened.get(role) for name, role in LOGINS.items()}
@@ -109,11 +107,4 @@ async def _roles(output: Output, *, renew: bool) -> None:
 
 _KNOWN = "keeps its password (--renew gives a new one)"
 
-
-def _not_entitled() -> CliFailure:
-    return CliFailure(
-        "the database refuses it to the user of DATABASE_URL",
-        exit_code=ExitCode.REFUSED,
-        code="database.not_entitled",
-        next_step="use the address of who owns the tables and may create roles",
-    )
+_WHO_MAY = "use the address of who owns the tables and may create roles"

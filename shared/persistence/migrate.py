@@ -10,9 +10,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from shared.persistence.database import async_url, translated
-from shared.persistence.walls.catalogue import NotEntitled, entitled, mend
-
-__all__ = ["NotEntitled", "current", "upgrade"]
+from shared.persistence.walls.catalogue import entitled, mend
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 4_907_260  # any number, the same everywhere: two deployments migrate one after the other
