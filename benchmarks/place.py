@@ -15,6 +15,7 @@ import asyncpg
 import httpx
 
 from cli.stack import Stack
+from cli.stack.doors import let_services_in
 from shared.messaging.topology_admin import apply
 from shared.persistence.migrate import upgrade
 from shared.runtime.ids import new_id
@@ -41,6 +42,7 @@ class Place:
         database_url = await asyncio.to_thread(stack.database_named, name)
         amqp_url = await asyncio.to_thread(stack.vhost, name)
         await upgrade(database_url)
+        await let_services_in(database_url)
         await apply(stack.management_url, urlsplit(amqp_url).path.removeprefix("/"))
         connection = await asyncpg.connect(database_url)
         try:

@@ -1,43 +1,64 @@
 """Plans of the queries of a run's whole way, asked for on tables that are full."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks.place import Place
-from benchmarks.walk import walk
+from benchmarks.walk import NOTIFY, RELAY, START, SWEEP, WORK, walk
 from shared.persistence.database import create_engine
+from shared.persistence.walls.declaring import declared
+from shared.persistence.walls.roles import DbRole
 
 if TYPE_CHECKING:
     from uuid import UUID
 
 SMALL = 1_000  # rows up to which reading a table whole is the right plan
+_MAY_NOT = "42501"
+_ASKED_BY = {
+    START: (DbRole.DISPATCHER,),
+    WORK: (DbRole.BULK_WORKER,),
+    RELAY: (DbRole.RELAY,),
+    NOTIFY: (DbRole.NOTIFIER,),
+    SWEEP: (DbRole.SWEEPER, DbRole.RELAY, DbRole.DISPATCHER),
+}
 _VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 
 
 async def sequential_scans(place: Place) -> list[str]:
     """Walk one run from its start to its notification and explain every statement of it on the way.
 
-    Returns a line for each statement whose plan reads a table of more than `SMALL` rows whole.
+    Each is explained under the role of the service that asks it, behind the walls between tenants. Returns a line for
+    each statement whose plan reads a table of more than `SMALL` rows whole.
     """
     await _fill(place)
     engine = create_engine(place.database_url, service="bench", pool_size=4)
-    seen: dict[str, Any] = {}
+    seen: dict[str, tuple[str, Any]] = {}
+    stage = ""
+
+    def enter(name: str) -> None:
+        nonlocal stage
+        stage = name
 
     def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, executemany: bool) -> None:  # noqa: FBT001  SQLAlchemy's
         if statement.lstrip().upper().startswith(_VERBS):
-            seen.setdefault(statement, parameters[0] if executemany else parameters)
+            seen.setdefault(statement, (stage, parameters[0] if executemany else parameters))
 
     event.listen(engine.sync_engine, "before_cursor_execute", note)
     try:
         tenant_id, policy_id = (await place.policies(await place.add_tenants(1, policies=10)))[0]
-        await walk(engine, tenant_id, place.user_id, [policy_id])
+        await walk(engine, tenant_id, place.user_id, [policy_id], enter)
         event.remove(engine.sync_engine, "before_cursor_execute", note)
         sizes = await _sizes(place)
-        return [line for statement, given in seen.items() for line in await _explained(engine, statement, given, sizes)]
+        found: list[str] = []
+        for statement, (asked_in, given) in seen.items():
+            plan = await _plan(engine, tenant_id, _ASKED_BY[asked_in], statement, given)
+            found += _explained(plan, statement, sizes)
+        return found
     finally:
         await engine.dispose()
 
@@ -85,11 +106,19 @@ async def _sizes(place: Place) -> dict[str, float]:
     return {row["relname"]: row["reltuples"] for row in rows}
 
 
-async def _explained(engine: AsyncEngine, statement: str, given: Any, sizes: dict[str, float]) -> list[str]:
-    async with engine.connect() as connection:
-        found = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", given)
-        plan = found.scalar_one()
-        await connection.rollback()
+async def _plan(engine: AsyncEngine, tenant_id: "UUID", roles: Sequence[DbRole], statement: str, given: Any) -> Any:
+    """Return the plan under the first of the roles that may ask this."""
+    for role in roles:
+        try:
+            async with declared(engine, [tenant_id], role=role) as connection:
+                return (await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", given)).scalar_one()
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", "") != _MAY_NOT:
+                raise
+    raise RuntimeError(f"nobody may ask this: {statement}")
+
+
+def _explained(plan: Any, statement: str, sizes: dict[str, float]) -> list[str]:
     whole = json.loads(plan) if isinstance(plan, str) else plan
     tables = sorted({name for name in _scanned(whole[0]["Plan"]) if sizes.get(name, 0) > SMALL})
     return [f"reads {table} whole: {' '.join(statement.split())[:160]}" for table in tables]

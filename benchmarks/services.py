@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks.place import Place
 from cli.demo.fleet import Fleet, Service
 from cli.stack import state
+from cli.stack.doors import own_databases
 from cli.stack.ports import choose_ports
 from shared.keys.settings import VARIABLE
 
@@ -33,7 +34,7 @@ async def fleet(place: Place, folder: Path, settings: Mapping[str, str] | None =
         **SETTINGS,
         **(settings or {}),
     }
-    opened = Fleet(folder, environment)
+    opened = Fleet(folder, environment, own=own_databases(place.database_url))
     try:
         yield opened
     finally:

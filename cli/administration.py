@@ -1,14 +1,14 @@
 """What commands for administrators share: the database, and which tenant is meant."""
 
 import getpass
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from cli.console import usage
+from cli.console import CliFailure, ExitCode, usage
 from cli.settings import database_url, key_encryption_keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -70,9 +70,28 @@ async def _engine() -> "AsyncIterator[AsyncEngine]":
     except ValueError as error:
         raise usage(str(error), code="cli.setting_invalid") from None
     try:
-        yield engine
+        with entitled("use the operator's address: reinstate db roles"):
+            yield engine
     finally:
         await engine.dispose()
+
+
+@contextmanager
+def entitled(next_step: str) -> "Iterator[None]":
+    """Say in a line what the database refuses to the user of DATABASE_URL."""
+    from shared.persistence.walls.catalogue import NotEntitled
+    from shared.persistence.walls.catalogue import entitled as translated
+
+    try:
+        with translated():
+            yield
+    except NotEntitled:
+        raise CliFailure(
+            "the database refuses it to the user of DATABASE_URL",
+            exit_code=ExitCode.REFUSED,
+            code="database.not_entitled",
+            next_step=next_step,
+        ) from None
 
 
 async def tenant_named(admin: "SqlAdministration", wanted: str) -> "TenantRow":

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from cli.administration import entitled
 from cli.console import CliFailure, ExitCode, usage
 from cli.settings import amqp_url, database_url
 from shared.contracts.names import ServiceName
@@ -267,6 +268,7 @@ async def desk() -> AsyncIterator[Desk]:
         raise usage(str(error), code="cli.setting_invalid") from None
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
+        stack.enter_context(entitled("use the operator's address: reinstate db roles"))
         try:
             address = BrokerAddress.of(amqp_url())
         except CertificateUnusable as error:

@@ -33,6 +33,20 @@ def database_url() -> str:
     return required("DATABASE_URL", "PostgreSQL: postgresql://user:password@host/database")
 
 
+def given_password(service: str) -> str | None:
+    """Return the password that a service's role of the database is to have, where one is given."""
+    return os.environ.get(_PASSWORD_OF[service], "") or None
+
+
+_PASSWORD_OF = {
+    "dispatcher": "REINSTATE_DB_PASSWORD_DISPATCHER",
+    "restore-worker": "REINSTATE_DB_PASSWORD_RESTORE_WORKER",
+    "bulk-worker": "REINSTATE_DB_PASSWORD_BULK_WORKER",
+    "notifier": "REINSTATE_DB_PASSWORD_NOTIFIER",
+    "operator": "REINSTATE_DB_PASSWORD_OPERATOR",
+}
+
+
 def amqp_url() -> str:
     """Return the broker's address."""
     return required("AMQP_URL", "RabbitMQ: amqp://user:password@host/vhost")

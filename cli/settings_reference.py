@@ -16,6 +16,7 @@ from services.notifier.settings import NotifierSettings
 from services.restore_worker.settings import RestoreWorkerSettings
 from shared.engine.worker import WorkerSettings
 from shared.keys.settings import KeySettings
+from shared.persistence.walls.roles import LOGINS
 from shared.runtime.settings import ConsumerSettings, PreviewSettings, ServiceSettings
 
 
@@ -63,6 +64,13 @@ _OTHERS = {
         ),
         Variable("REINSTATE_HOST", "`reinstate serve dispatcher`: the address to listen on", "127.0.0.1"),
         Variable("REINSTATE_PORT", "`reinstate serve dispatcher`: its port", "8080"),
+        *(
+            Variable(
+                f"REINSTATE_DB_PASSWORD_{name.upper().replace('-', '_')}",
+                f"`reinstate db roles`: the password of the database's role of the {name}; else one is made up",
+            )
+            for name in LOGINS
+        ),
     ),
     "Local stack (tests and demo)": (
         Variable("REINSTATE_STACK", "where servers come from: auto, private, containers or external", "auto"),

@@ -12,9 +12,11 @@ from benchmarks.figures import Target, at_most, percentile, ratio
 from benchmarks.noop import OPERATION
 from benchmarks.place import Place
 from benchmarks.plans import sequential_scans
+from cli.stack.doors import address_of
 from shared.domain.runs import RunType
 from shared.persistence.database import create_engine
 from shared.persistence.unit_of_work import SqlUnitOfWork
+from shared.persistence.walls.roles import DbRole
 from shared.ports import Refusal, SlotLimits
 from shared.runtime.ids import new_id
 
@@ -57,7 +59,8 @@ class Tenants(Case):
             FULL: await self._filled("claims", tenants, finished),
         }
         engines = {
-            name: create_engine(place.database_url, service="bench", pool_size=1) for name, (place, _) in places.items()
+            name: create_engine(address_of(place.database_url, DbRole.BULK_WORKER), service="bench", pool_size=1)
+            for name, (place, _) in places.items()
         }
         try:
             for number in range(_ROUNDS + 1):  # the first warms up

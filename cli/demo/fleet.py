@@ -92,6 +92,8 @@ class Fleet:
     folder: Path
     environment: Mapping[str, str]
     start: Start = start_process
+    own: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What one kind of service alone is told, by its name."""
     services: list[Service] = field(default_factory=list)
     url: str = ""
     started: int = 0
@@ -116,7 +118,7 @@ class Fleet:
         """Make a fleet with the same servers and other settings, in a folder within this one's."""
         path = self.folder / folder
         path.mkdir()
-        return Fleet(path, {**self.environment, **settings}, self.start, logins=self.logins)
+        return Fleet(path, {**self.environment, **settings}, self.start, self.own, logins=self.logins)
 
     def launch_all(self, **workers: int) -> None:
         """Start one dispatcher, one notifier and so many of each worker (`restore_worker=2`)."""
@@ -177,7 +179,7 @@ class Fleet:
         return codes
 
     def _environment_of(self, name: str) -> dict[str, str]:
-        environment = {**os.environ, **self.environment}
+        environment = {**os.environ, **self.environment, **self.own.get(name, {})}
         if (login := self.logins.get(name)) is not None:
             file = write_address(self.secrets, name, address_for(login, environment.pop("AMQP_URL")))
             environment["AMQP_URL_FILE"] = str(file)

@@ -16,6 +16,7 @@ from uuid import UUID
 from cli.broker_logins import remove_logins, service_logins, vhost_of
 from cli.demo.fleet import Fleet
 from cli.stack import Stack, start_stack, state
+from cli.stack.doors import let_services_in, own_databases
 from shared.domain.operations import Role
 from shared.messaging import topology_admin
 from shared.persistence.administration import SqlAdministration
@@ -57,9 +58,9 @@ async def stage(source: Path | None) -> AsyncIterator[Stage]:
         simulator = await asyncio.to_thread(wait_until_ready, process, folder)
         prefix = f"demo-{secrets.token_hex(4)}"  # the servers may be somebody's who has users already
         cleanup.push_async_callback(remove_logins, stack.management_url, prefix)
-        fleet = Fleet(folder, _environment(stack, simulator, folder))
-        cleanup.push_async_callback(asyncio.to_thread, fleet.stop)
         await _lay_foundations(stack)
+        fleet = Fleet(folder, _environment(stack, simulator, folder), own=own_databases(stack.database_url))
+        cleanup.push_async_callback(asyncio.to_thread, fleet.stop)
         fleet.logins = await service_logins(stack.management_url, stack.amqp_url, prefix)
         fleet.launch_all(bulk_worker=1, restore_worker=2)
         token, tenant_id = await _add_people(stack, simulator)
@@ -101,6 +102,7 @@ async def _lay_foundations(stack: Stack) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(upgrade(stack.database_url))
         group.create_task(topology_admin.apply(stack.management_url, vhost_of(stack.amqp_url)))
+    await let_services_in(stack.database_url)
 
 
 async def _add_people(stack: Stack, simulator: RunningSimulator) -> tuple[str, UUID]:

@@ -45,6 +45,7 @@ from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.persistence.users import SqlDirectory
 from shared.persistence.vault import Vault
 from shared.persistence.vitals import SqlVitals
+from shared.persistence.walls.roles import DbRole
 from shared.runtime.health import State
 from shared.runtime.tasks import BackgroundTasks
 
@@ -52,6 +53,7 @@ log = structlog.get_logger(__name__)
 
 GRACE = 20.0  # seconds that a stop waits for commands in work
 RETRY_AFTER = (0.5, 5.0)  # seconds between two attempts to reach the broker
+_SIDE_POOL = 2  # connections of the relay, and of the doorkeeper: each has a role of its own
 START_PATIENCE = 5.0  # seconds for a start of the intake that is under way when the dispatcher stops
 
 
@@ -82,18 +84,23 @@ async def running(
     settings: DispatcherSettings, metrics: Metrics, verifier: Verifier | None = None
 ) -> AsyncIterator[Machinery]:
     """Run everything for as long as the block lasts. A broker that is away is waited for, not a reason to end."""
-    engine = create_engine(
-        settings.current_database_url,
-        service=ServiceName.DISPATCHER,
-        pool_size=settings.dispatcher_pool_size,
-        statement_limit=timedelta(seconds=settings.dispatcher_statement_limit),
+    pools = ((settings.dispatcher_pool_size, None), (_SIDE_POOL, DbRole.RELAY), (_SIDE_POOL, DbRole.DOORKEEPER))
+    engine, outbox, door = (
+        create_engine(
+            settings.current_database_url,
+            service=ServiceName.DISPATCHER,
+            pool_size=size,
+            statement_limit=timedelta(seconds=settings.dispatcher_statement_limit),
+            role=role,
+        )
+        for size, role in pools
     )
     # Keys are looked up while a transaction is open: with one pool for both, all could wait for one another.
-    keys = create_engine(settings.database_url.get_secret_value(), service=ServiceName.DISPATCHER, pool_size=1)
+    keys = create_engine(settings.current_database_url, service=ServiceName.DISPATCHER, pool_size=1)
     hints = OutboxHints()
     vault = Vault(keys, settings.key_ring())
     uow = SqlUnitOfWork(engine, service=ServiceName.DISPATCHER, hints=hints, vault=vault)
-    directory = SqlDirectory(engine)
+    directory = SqlDirectory(door)
     bounds = Bounds(
         timedelta(seconds=settings.dispatcher_wake_after),
         timedelta(seconds=settings.dispatcher_wait_grace),
@@ -137,7 +144,7 @@ async def running(
             outbox_limit=timedelta(seconds=settings.outbox_age_limit),
         ),
         publisher,
-        OutboxRelay(SqlOutboxSource(engine, ServiceName.DISPATCHER, hints, rescues=True), publisher),
+        OutboxRelay(SqlOutboxSource(outbox, ServiceName.DISPATCHER, hints, rescues=True), publisher),
         intake,
         Sweeper(maintenance, uow, bounds, metrics),
         DeadLetterCollector(lambda: DeadLetters(address, ServiceName.DISPATCHER), SqlDeadMessageIndex(engine), uow),
@@ -148,8 +155,8 @@ async def running(
             yield machinery
     finally:
         await publisher.stop()
-        await engine.dispose()
-        await keys.dispose()
+        for pool in (engine, outbox, door, keys):
+            await pool.dispose()
         log.info("dispatcher.stopped")
 
 

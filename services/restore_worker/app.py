@@ -14,6 +14,7 @@ from shared.engine.work import Work
 from shared.engine.worker import worker_application
 from shared.messaging.application import Application
 from shared.persistence.unit_of_work import SqlUnitOfWork
+from shared.persistence.walls.roles import DbRole
 
 
 def create_app(settings: RestoreWorkerSettings | None = None) -> Application:
@@ -26,6 +27,7 @@ def create_app(settings: RestoreWorkerSettings | None = None) -> Application:
 
     def works(uow: SqlUnitOfWork) -> Mapping[str, Work]:
         connectors = AllConnectors(budgets_of(uow, limits))
-        return restore_works(uow, connectors, intent_grace=grace, preview_age=settings.preview_age)
+        reading = uow.acting_as(DbRole.PREVIEW)
+        return restore_works(uow, connectors, intent_grace=grace, preview_age=settings.preview_age, reading=reading)
 
     return worker_application(ServiceName.RESTORE, settings, works, subscribe)

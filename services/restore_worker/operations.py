@@ -18,10 +18,11 @@ def restore_works(
     intent_grace: timedelta = INTENT_GRACE,
     preview_age: timedelta = PREVIEW_AGE,
     planner: str = "",
+    reading: RestoreUnitOfWork | None = None,
 ) -> Mapping[str, Work]:
-    """Return what each operation brings."""
+    """Return what each operation brings. A preview plans with what `reading` opens, unless there is none."""
     return {
-        "restore.preview": RestorePreview(uow, connectors, planner=planner),
+        "restore.preview": RestorePreview(reading or uow, connectors, planner=planner),
         "restore.execute": RestoreExecution(
             uow, connectors, intent_grace=intent_grace, preview_age=preview_age, planner=planner
         ),

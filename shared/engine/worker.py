@@ -33,6 +33,7 @@ from shared.persistence.outbox import OutboxHints, SqlOutboxSource
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.persistence.vault import Vault
 from shared.persistence.vitals import SqlVitals
+from shared.persistence.walls.roles import DbRole
 from shared.runtime import logging
 from shared.runtime.failpoints import arm_from_environment
 from shared.runtime.settings import ConsumerSettings
@@ -106,10 +107,11 @@ def worker_application(
     arm_from_environment()
     database_url = settings.current_database_url
     address = broker_address(settings)
-    sizes = (settings.worker_pool_size, _SIDE_POOL, _SIDE_POOL)
+    pools = ((settings.worker_pool_size, None), (_SIDE_POOL, None), (_SIDE_POOL, DbRole.RELAY))
     limit = _transaction_limit(timedelta(seconds=settings.worker_lease_seconds))
     items, leases, outbox = (
-        create_engine(database_url, service=service, pool_size=size, transaction_limit=limit) for size in sizes
+        create_engine(database_url, service=service, pool_size=size, transaction_limit=limit, role=role)
+        for size, role in pools
     )
     hints = OutboxHints()
     vault = Vault(leases, settings.key_ring())  # a pool whose users wait for nothing else

@@ -15,6 +15,8 @@ from shared.persistence.audit import append
 from shared.persistence.database import translated
 from shared.persistence.tables import memberships, tenants, users
 from shared.persistence.users import note_in_every_tenant
+from shared.persistence.walls.declaring import declared
+from shared.persistence.walls.roles import DbRole
 from shared.ports import AuditEntry
 from shared.runtime.ids import new_id
 
@@ -67,7 +69,7 @@ class SqlAdministration:
         values = {"id": tenant_id, "name": name, "external_id": external_id, "connector": connector}
         statement = insert(tenants).values(**values, connection=dict(connection)).on_conflict_do_nothing()
         with translated():
-            async with self._engine.begin() as connected:
+            async with declared(self._engine, role=DbRole.STEWARD) as connected:
                 if await connected.scalar(statement.returning(tenants.c.id)) is None:
                     return None
                 await self._audit(connected, tenant_id, "tenant.added", "A tenant was added", tenant_id)
@@ -77,7 +79,7 @@ class SqlAdministration:
         """Return every tenant, by name."""
         statement = select(tenants).order_by(func.lower(tenants.c.name), tenants.c.id)
         with translated():
-            async with self._engine.connect() as connected:
+            async with declared(self._engine, role=DbRole.STEWARD) as connected:
                 rows = (await connected.execute(statement)).all()
         return [TenantRow(row.id, row.name, row.external_id, row.connector, row.status, row.connection) for row in rows]
 
@@ -90,7 +92,7 @@ class SqlAdministration:
         changed = {"token_sha256": statement.excluded.token_sha256} if token_sha256 else {"email": users.c.email}
         added = statement.on_conflict_do_update(index_elements=["email"], set_=changed).returning(users.c.id)
         with translated():
-            async with self._engine.begin() as connected:
+            async with declared(self._engine, role=DbRole.STEWARD) as connected:
                 user_id: UUID = (await connected.execute(added)).scalar_one()
                 member = insert(memberships).values(tenant_id=tenant_id, user_id=user_id, role=role.value)
                 await connected.execute(
@@ -110,7 +112,7 @@ class SqlAdministration:
         )
         try:
             with translated():
-                async with self._engine.begin() as connected:
+                async with declared(self._engine, role=DbRole.STEWARD) as connected:
                     found = select(users).where(func.lower(users.c.email) == email).with_for_update()
                     row = (await connected.execute(found)).first()
                     if row is None:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.domain.errors import safe_context
 from shared.persistence.tables import audit_logs
+from shared.persistence.walls.declaring import declare_now
 from shared.ports import AuditEntry
 from shared.runtime.ids import new_id
 
@@ -57,6 +58,7 @@ class SqlAudit:
 
 async def append(connection: AsyncConnection, lines: Sequence[tuple[UUID, AuditEntry]]) -> None:
     """Append lines for these tenants in a transaction that has no sheet: the last thing before its commit."""
+    await declare_now(connection, {tenant_id for tenant_id, _ in lines})
     sheet = AuditSheet()
     for tenant_id, entry in lines:
         sheet.add(tenant_id, entry)

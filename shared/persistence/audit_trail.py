@@ -14,8 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.domain.audit_anchors import Anchor
 from shared.domain.audit_chain import ChainRow, Head
-from shared.persistence.database import committing_each, translated
+from shared.persistence.database import translated
 from shared.persistence.tables import audit_anchors, audit_heads, audit_logs
+from shared.persistence.walls.declaring import declared
+from shared.persistence.walls.roles import DbRole
 
 PAGE = 1_000  # rows that are held in memory
 
@@ -61,13 +63,13 @@ class SqlAuditTrail:
 
     def __init__(self, engine: AsyncEngine, *, page: int = PAGE) -> None:
         """Read through `engine`."""
-        self._engine = committing_each(engine)
+        self._engine = engine
         self._page = page
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
         with translated():
-            async with self._engine.connect() as connection:
+            async with declared(self._engine, role=DbRole.NOTARY) as connection:
                 yield connection
 
     async def tenants(self) -> Sequence[UUID]:

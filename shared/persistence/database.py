@@ -14,6 +14,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from shared.domain.errors import SafeCode, TransientError
+from shared.persistence.walls.declaring import DeclaringConnection
+from shared.persistence.walls.roles import DbRole
 
 # SQLSTATE classes that another attempt may cure: connection, rollback (serialization, deadlock), resources, operator
 # intervention (shutdown), a lock or statement timeout, a transaction that was idle or open for too long.
@@ -52,10 +54,13 @@ def create_engine(
     pool_size: int = 10,
     transaction_limit: timedelta = TRANSACTION_LIMIT,
     statement_limit: timedelta = _STATEMENT_LIMIT,
+    role: DbRole | None = None,
 ) -> AsyncEngine:
     """Make the process's pool. It connects at first use; connections that died while idle are replaced.
 
-    A `database_url` that is asked for is asked again for each connection, and the password is taken from it.
+    A `database_url` that is asked for is asked again for each connection, and the password is taken from it. With
+    `role`, of which the user of the address must be a member, every statement runs under that one.
+
     The server ends a transaction that is open for longer than `transaction_limit`, and before PostgreSQL 17 only one
     that is idle in between. It ends a statement that takes longer than `statement_limit`.
     """
@@ -67,11 +72,13 @@ def create_engine(
         pool_timeout=10,
         connect_args={
             "timeout": 10,
+            "connection_class": DeclaringConnection,
             "server_settings": {
                 "application_name": f"reinstate-{service}",
                 "idle_in_transaction_session_timeout": limit,
                 "statement_timeout": _milliseconds(statement_limit),
                 "jit": "off",  # our queries are short; compiling them costs more than running them
+                **({"role": role.value} if role else {}),
             },
         },
     )

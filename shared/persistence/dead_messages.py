@@ -14,6 +14,8 @@ from shared.domain.errors import SafeCode
 from shared.domain.runs import RunType
 from shared.persistence.database import translated
 from shared.persistence.tables import dead_messages, tenants
+from shared.persistence.walls.declaring import declared
+from shared.persistence.walls.roles import DbRole
 
 _NOW = func.clock_timestamp()
 _LOCK = 0x7265696E64656164  # one for all who hold messages of the dead queues
@@ -106,7 +108,7 @@ class SqlDeadMessageIndex:
         )
         found: dict[UUID, set[str]] = {}
         with translated():
-            async with self._engine.connect() as connection:
+            async with declared(self._engine, role=DbRole.COLLECTOR) as connection:
                 for row in await connection.execute(statement):
                     found.setdefault(row.tenant_id, set()).add(row.message_id)
         return found
@@ -114,7 +116,7 @@ class SqlDeadMessageIndex:
     async def known_tenants(self, wanted: Collection[UUID]) -> set[UUID]:
         """Return those ids that are tenants: a message may claim any."""
         with translated():
-            async with self._engine.connect() as connection:
+            async with declared(self._engine, role=DbRole.COLLECTOR) as connection:
                 return set((await connection.scalars(select(tenants.c.id).where(tenants.c.id.in_(list(wanted))))).all())
 
     @asynccontextmanager

@@ -16,6 +16,8 @@ from shared.persistence.audit import append
 from shared.persistence.database import translated
 from shared.persistence.tables import JSONB, data_keys, tenant_credentials, tenants
 from shared.persistence.vault import Vault, wrapped_key, wrapping_context
+from shared.persistence.walls.declaring import declared
+from shared.persistence.walls.roles import DbRole
 from shared.ports import AuditEntry
 from shared.runtime.ids import new_id
 
@@ -76,7 +78,7 @@ class SqlKeyAdministration:
             func.coalesce(func.max(keys.uses), 0),
         )
         with translated():
-            async with self._engine.connect() as connected:
+            async with declared(self._engine, role=DbRole.STEWARD) as connected:
                 uses = [KekUse(*row) for row in await connected.execute(by_kek)]
                 all_tenants, shredded, most_uses = (await connected.execute(sums)).one()
         return KeyFacts(uses, all_tenants, shredded, most_uses)
@@ -93,7 +95,7 @@ class SqlKeyAdministration:
             anew = [one for row in rows if (one := await self._anew(row)) is not None]
             done = 0
             with translated():
-                async with self._engine.begin() as connected:
+                async with declared(self._engine, role=DbRole.STEWARD) as connected:
                     for row, wrapped in anew:
                         if await self._replaced(connected, row, wrapped):
                             done += 1
@@ -107,7 +109,7 @@ class SqlKeyAdministration:
         Raises `PermanentError(TENANT_SHREDDED)`. Services notice within seconds; older values open as before.
         """
         with translated():
-            async with self._engine.begin() as connected:
+            async with declared(self._engine, role=DbRole.STEWARD) as connected:
                 newest = await self._newest(connected, tenant_id)
                 made = [newest + 1] if newest is not None else [VEIL_GENERATION, VEIL_GENERATION + 1]
                 for generation in made:
@@ -120,7 +122,7 @@ class SqlKeyAdministration:
     async def shred(self, tenant_id: UUID) -> int:
         """Destroy every data key and the stored credential, and end the tenant's work; return how many keys it had."""
         with translated():
-            async with self._engine.begin() as connected:
+            async with declared(self._engine, role=DbRole.STEWARD) as connected:
                 locked = select(tenants.c.id).where(tenants.c.id == tenant_id).with_for_update()
                 await connected.execute(locked)
                 of_tenant = data_keys.c.tenant_id == tenant_id
@@ -148,7 +150,7 @@ class SqlKeyAdministration:
         changed = {"content": new.excluded.content, "updated_at": func.clock_timestamp()}
         refers = tenants.c.connection.op("||")(cast(literal(STORED, JSONB), JSONB))
         with translated():
-            async with self._engine.begin() as connected:
+            async with declared(self._engine, role=DbRole.STEWARD) as connected:
                 await connected.execute(new.on_conflict_do_update(index_elements=["tenant_id"], set_=changed))
                 await connected.execute(update(tenants).where(tenants.c.id == tenant_id).values(connection=refers))
                 summary = "The tenant's credential was stored"
@@ -164,7 +166,7 @@ class SqlKeyAdministration:
         if after is not None:
             statement = statement.where(tuple_(*_ORDER) > tuple_(*after))
         with translated():
-            async with self._engine.connect() as connected:
+            async with declared(self._engine, role=DbRole.STEWARD) as connected:
                 return (await connected.execute(statement)).all()
 
     async def _anew(self, row: Row[Any]) -> tuple[Row[Any], bytes] | None:

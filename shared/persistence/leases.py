@@ -32,9 +32,10 @@ from shared.persistence.arrays import Types, array_table, array_values, found_fo
 from shared.persistence.asking import Asking, Kind
 from shared.persistence.budgets import SqlBudgets
 from shared.persistence.changing import Changed, Columns, changing, parameters
-from shared.persistence.database import committing_each, translated
+from shared.persistence.database import translated
 from shared.persistence.run_rows import ACTIVE_WORDS, IS_ACTIVE, RUN_TABLES, RunTable, run_record
 from shared.persistence.turns import SqlTurns, paused
+from shared.persistence.walls.declaring import declared
 from shared.ports import Lease, Refusal, Renewal, RunRecord, SlotLimits
 from shared.runtime.metrics import FENCED_WRITES, TAKEOVERS
 
@@ -220,14 +221,14 @@ class SqlLeaseKeeper:
 
     def __init__(self, engine: AsyncEngine, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Use `engine`, which nothing else uses."""
-        self._engine = committing_each(engine)
+        self._engine = engine
         self._monotonic = monotonic
 
     async def renew(self, lease: Lease) -> Renewal | None:
         """Extend the lease from the database's now on; None when it is another's now."""
         asked_at = self._monotonic()
         with translated():
-            async with self._engine.connect() as connection:
+            async with declared(self._engine, [lease.tenant_id]) as connection:
                 values = {**held(lease), "new_ttl": lease.ttl}
                 row = (await connection.execute(_renew(lease.run_type), values)).first()
         if row is None:

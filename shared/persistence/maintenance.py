@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, case, cast, delete, exists, func, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, case, cast, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.types import Text
@@ -24,6 +24,8 @@ from shared.persistence.leases import unleased
 from shared.persistence.run_rows import ACTIVE_WORDS, RUN_TABLES, RunTable, run_record
 from shared.persistence.tables import inbox, outbox
 from shared.persistence.turns import paused
+from shared.persistence.walls.declaring import declared
+from shared.persistence.walls.roles import DbRole
 from shared.ports import RunRecord, SlotLimits
 
 _NOW = func.clock_timestamp()
@@ -67,12 +69,13 @@ def _needs(table: RunTable, need: Need, bounds: Bounds) -> ColumnElement[bool]:
         case Need.ABORT:
             what = runs.abort_requested_at <= _NOW - bounds.abort_grace
         case Need.REFUSED:
-            what = exists().where(
+            refused = select(outbox.c.tenant_id).where(  # the sweeper may not read what is in a message
                 outbox.c.refused_code.is_not(None),
                 outbox.c.type == MessageType.WAKE_UP.value,
                 outbox.c.tenant_id == runs.tenant_id,
                 outbox.c.correlation_id == cast(runs.id, Text),
             )
+            what = refused.exists()
         case Need.RESUMED:
             what = and_(_waits_for(table, WaitReason.PAUSED), ~paused(table))
         case Need.TURN:
@@ -125,7 +128,7 @@ class SqlMaintenance:
     async def find(self, *, at_random: bool = False) -> Mapping[Need, Sequence[DueRun]]:
         """Return a bounded batch of each kind, the longest forgotten first unless `at_random`."""
         with translated():
-            async with self._engine.connect() as connection:
+            async with declared(self._engine, role=DbRole.SWEEPER) as connection:
                 return {need: await self._find(connection, need, at_random=at_random) for need in Need}
 
     async def forget_inbox(self) -> int:
@@ -144,7 +147,7 @@ class SqlMaintenance:
             .where(inbox.c.message_id == old.c.message_id)
         )
         with translated():
-            async with self._engine.begin() as connection:
+            async with declared(self._engine, role=DbRole.SWEEPER) as connection:
                 return (await connection.execute(statement)).rowcount
 
     async def revision(self) -> str | None:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from shared.persistence.database import async_url, translated
+from shared.persistence.walls.catalogue import entitled, mend
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 4_907_260  # any number, the same everywhere: two deployments migrate one after the other
@@ -22,11 +23,11 @@ def _config() -> Config:
 
 
 async def upgrade(database_url: str, revision: str = "head") -> None:
-    """Apply every migration up to `revision`. Concurrent callers wait for one another.
+    """Apply every migration up to `revision`; at the newest, raise the walls. Concurrent callers wait for one another.
 
-    Raises `TransientError(SERVICE_UNAVAILABLE)` when the database does not answer.
+    Raises `TransientError(SERVICE_UNAVAILABLE)` when the database does not answer, `NotEntitled` when its user may not.
     """
-    await _run(database_url, lambda config: command.upgrade(config, revision))
+    await _run(database_url, lambda config: command.upgrade(config, revision), walled=revision == "head")
 
 
 async def current(database_url: str) -> str | None:
@@ -44,7 +45,7 @@ async def current(database_url: str) -> str | None:
         await engine.dispose()
 
 
-async def _run(database_url: str, step: Callable[[Config], None]) -> None:
+async def _run(database_url: str, step: Callable[[Config], None], *, walled: bool) -> None:
     engine = create_async_engine(async_url(database_url), poolclass=NullPool)
 
     def work(connection: Connection) -> None:
@@ -54,8 +55,10 @@ async def _run(database_url: str, step: Callable[[Config], None]) -> None:
         step(config)
 
     try:
-        with translated():
+        with translated(), entitled():
             async with engine.begin() as connection:
                 await connection.run_sync(work)
+                if walled:
+                    await mend(connection)
     finally:
         await engine.dispose()

@@ -33,8 +33,10 @@ from shared.domain.notifications import InboxCounts, InboxEntry, InboxPage, Inbo
 from shared.domain.runs import Counts, RunStatus, RunType
 from shared.persistence.arrays import Types, array_table, array_values
 from shared.persistence.audit import append
-from shared.persistence.database import committing_each, translated
+from shared.persistence.database import translated
 from shared.persistence.tables import JSONB, memberships, notifications, tenants, users
+from shared.persistence.walls.declaring import declared
+from shared.persistence.walls.roles import DbRole
 from shared.ports import AuditEntry
 from shared.runtime.ids import new_id
 
@@ -48,11 +50,11 @@ class SqlNotificationStore:
     """`NotificationStore` over PostgreSQL."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        """Write through `engine`, each batch a statement of its own."""
-        self._engine = committing_each(engine)
+        """Write through `engine`, each batch a transaction of its own, which declares its tenants."""
+        self._engine = engine
 
     async def store(self, batch: Sequence[Notification]) -> int:
-        """Store a batch of any tenants in one statement, which commits by itself: all of it or nothing.
+        """Store a batch of any tenants in one statement: all of it or nothing.
 
         Newer news of the same key replaces older, and keeps what its reader did with it. Recipients and tenants that
         do not exist are left out. Returns how many rows are new or changed.
@@ -62,7 +64,7 @@ class SqlNotificationStore:
             return 0
         values = array_values("new", _TYPES, _columns(rows))
         with translated():
-            async with self._engine.connect() as connection:
+            async with declared(self._engine, (one.tenant_id for one in rows)) as connection:
                 return len((await connection.execute(_STORE, values)).all())
 
 
@@ -146,8 +148,9 @@ _STORE = _store_statement()
 class SqlInboxReader:
     """What one person has been told, in every tenant the person belongs to; each call a short transaction.
 
-    The one place that reads across tenants: each query asks for the person's memberships, so what a person lost
-    access to is not shown, counted or changed. Raises `TransientError(SERVICE_UNAVAILABLE)` during an outage.
+    It reads across tenants, under a role that sees this person's rows only. Each query asks for the person's
+    memberships, so what a person lost access to is not shown, counted or changed. Raises
+    `TransientError(SERVICE_UNAVAILABLE)` during an outage.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -178,7 +181,7 @@ class SqlInboxReader:
             statement = statement.where(place < tuple_(cursor.created_at, cursor.id))
         statement = statement.order_by(notifications.c.created_at.desc(), notifications.c.id.desc()).limit(limit + 1)
         with translated():
-            async with self._engine.connect() as connection:
+            async with declared(self._engine, role=DbRole.READER, person=user_id) as connection:
                 rows = (await connection.execute(statement)).mappings().all()
         entries = [_entry(dict(row)) for row in rows[:limit]]
         more = len(rows) > limit
@@ -193,7 +196,7 @@ class SqlInboxReader:
             func.count(),
         ).where(_of(user_id), rows.archived_at.is_(None))
         with translated():
-            async with self._engine.connect() as connection:
+            async with declared(self._engine, role=DbRole.READER, person=user_id) as connection:
                 unread, unseen, total = (await connection.execute(statement)).one()
         return InboxCounts(unread=unread, unseen=unseen, total=total)
 
@@ -201,7 +204,7 @@ class SqlInboxReader:
         """Clear the badge for these entries, or for all; return how many changed."""
         rows = notifications.c
         statement = update(notifications).where(_of(user_id), rows.seen_at.is_(None)).values(seen_at=_NOW)
-        return await self._change(statement if ids is None else statement.where(rows.id.in_(list(ids))))
+        return await self._change(user_id, statement if ids is None else statement.where(rows.id.in_(list(ids))))
 
     async def mark_read(self, user_id: UUID, notification_id: UUID) -> InboxEntry | None:
         """Mark one entry read (and seen), once; None when the person has no such entry."""
@@ -219,11 +222,11 @@ class SqlInboxReader:
             .where(_of(user_id), rows.interrupts, rows.read_at.is_(None), rows.archived_at.is_(None))
             .values(read_at=_NOW, seen_at=func.coalesce(rows.seen_at, _NOW))
         )
-        return await self._change(statement, _line("notifications.read", user_id))
+        return await self._change(user_id, statement, _line("notifications.read", user_id))
 
-    async def _change(self, statement: Update, line: AuditEntry | None = None) -> int:
+    async def _change(self, user_id: UUID, statement: Update, line: AuditEntry | None = None) -> int:
         with translated():
-            async with self._engine.begin() as connection:
+            async with declared(self._engine, role=DbRole.READER, person=user_id) as connection:
                 count = len((await connection.execute(statement.returning(notifications.c.id))).all())
                 if line is not None:
                     await append(connection, [(HOUSE, replace(line, context={"count": count}))])
@@ -233,7 +236,7 @@ class SqlInboxReader:
         own = and_(_of(user_id), notifications.c.id == notification_id)
         moments = {name: func.coalesce(notifications.c[name], _NOW) for name in names}
         with translated():
-            async with self._engine.begin() as connection:
+            async with declared(self._engine, role=DbRole.READER, person=user_id) as connection:
                 await connection.execute(update(notifications).where(own).values(**moments))
                 statement = _entries(user_id).where(notifications.c.id == notification_id)
                 row = (await connection.execute(statement)).mappings().first()

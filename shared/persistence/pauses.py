@@ -19,6 +19,8 @@ from shared.persistence.leases import unleased
 from shared.persistence.run_rows import ACTIVE_WORDS, RUN_TABLES, RunTable
 from shared.persistence.tables import paused_operations, pauses
 from shared.persistence.turns import SqlTurns, paused
+from shared.persistence.walls.declaring import declared
+from shared.persistence.walls.roles import DbRole
 from shared.ports import AuditEntry
 
 
@@ -73,7 +75,7 @@ class SqlOperationPauses:
         """Return what is paused for all tenants, by operation."""
         statement = select(*_shown(paused_operations), true().label("for_all"))
         with translated():
-            async with self._engine.connect() as connection:
+            async with declared(self._engine, role=DbRole.STEWARD) as connection:
                 rows = await connection.execute(statement.order_by(paused_operations.c.operation))
                 return [_pause(row) for row in rows]
 
@@ -82,7 +84,7 @@ class SqlOperationPauses:
         values = {"operation": operation, "reason": reason, "paused_by": paused_by}
         statement = insert(paused_operations).values(**values).on_conflict_do_nothing()
         with translated():
-            async with self._engine.begin() as connection:
+            async with declared(self._engine, role=DbRole.STEWARD) as connection:
                 if await connection.scalar(statement.returning(paused_operations.c.operation)) is None:
                     return False
                 await mark_paused(connection, operation)
@@ -93,7 +95,7 @@ class SqlOperationPauses:
         """Resume the operation; the sweeper lets the runs go on, tenant by tenant. False when it was not paused."""
         statement = delete(paused_operations).where(paused_operations.c.operation == operation)
         with translated():
-            async with self._engine.begin() as connection:
+            async with declared(self._engine, role=DbRole.STEWARD) as connection:
                 was_paused = (await connection.execute(statement)).rowcount > 0
                 if was_paused:
                     await append(connection, [(HOUSE, _line("operation.resumed", operation, resumed_by, reason))])

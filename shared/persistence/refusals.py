@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.persistence.database import translated
 from shared.persistence.tables import outbox
+from shared.persistence.walls.declaring import declared
+from shared.persistence.walls.roles import DbRole
 
 _NOW = func.clock_timestamp()
 
@@ -73,5 +75,5 @@ class SqlRefusalList:
             .limit(limit)
         )
         with translated():
-            async with self._engine.connect() as connection:
+            async with declared(self._engine, role=DbRole.STEWARD) as connection:
                 return [RefusedRow(**row) for row in (await connection.execute(statement)).mappings()]

@@ -11,6 +11,7 @@ from shared.front_door import RunKey
 from shared.persistence.arrays import unnested
 from shared.persistence.database import translated
 from shared.persistence.run_rows import RUN_TABLES, RunTable, run_record
+from shared.persistence.walls.declaring import declared
 from shared.ports import RunRecord
 
 
@@ -25,7 +26,7 @@ class SqlRunChanges:
         """Return the runs that have an event after the given one, by primary key. Raises `TransientError`."""
         found: list[RunRecord] = []
         with translated():
-            async with self._engine.connect() as connection:
+            async with declared(self._engine, (key.tenant_id for key in seen)) as connection:
                 for table in RUN_TABLES.values():
                     mine = [(key, sequence) for key, sequence in seen.items() if key.run_type is table.run_type]
                     if mine:

@@ -37,6 +37,8 @@ from shared.persistence.tenants import SqlTenants
 from shared.persistence.turns import SqlTurns
 from shared.persistence.undoing import SqlUndos
 from shared.persistence.vault import Keys, NoKeys, Vault
+from shared.persistence.walls.declaring import declared
+from shared.persistence.walls.roles import DbRole
 
 R = TypeVar("R")
 
@@ -191,6 +193,13 @@ class SqlUnitOfWork:
         self._engine = engine
         self._service = service
         self._hints = hints or OutboxHints()
+        self._role: DbRole | None = None
+
+    def acting_as(self, role: DbRole) -> "SqlUnitOfWork":
+        """Return one over the same database whose transactions may do what this role may, and no more."""
+        other = SqlUnitOfWork(self._engine, service=self._service, hints=self._hints, vault=self._vault)
+        other._role = role
+        return other
 
     @asynccontextmanager
     async def begin(self, tenant_id: UUID) -> AsyncIterator[SqlTransaction]:
@@ -201,7 +210,7 @@ class SqlUnitOfWork:
         """
         sheet, audited = self._sheet(), AuditSheet()
         with translated():
-            async with self._engine.begin() as connection:
+            async with declared(self._engine, [tenant_id], role=self._role) as connection:
                 yield SqlTransaction(Alone(connection), tenant_id, sheet, audited, self._keys(tenant_id))
                 await sheet.write(connection)
                 await audited.write(connection)
@@ -215,9 +224,10 @@ class SqlUnitOfWork:
         included: then each work has to be done by itself. `CommitUnheard`: the commit may have happened.
         """
         sheet, audited, is_done = self._sheet(), AuditSheet(), False
+        whose = {tenant_id for chain in chains for tenant_id, _ in chain}
         try:
             with translated():
-                async with self._engine.begin() as connection:
+                async with declared(self._engine, whose, role=self._role) as connection:
                     await connection.execute(_SHARED)
                     rounds = Rounds(connection)
                     results = await rounds.work([self._in_turn(chain, rounds, sheet, audited) for chain in chains])

@@ -19,6 +19,8 @@ from shared.persistence.audit import append
 from shared.persistence.database import committing_each, translated
 from shared.persistence.tables import memberships, users
 from shared.persistence.tenants import ROLE
+from shared.persistence.walls.declaring import declared
+from shared.persistence.walls.roles import DbRole
 from shared.ports import AuditEntry
 from shared.runtime.batching import Batcher
 
@@ -45,7 +47,7 @@ class SqlDirectory:
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
-        """Read through `engine`, each look in a connection of its own."""
+        """Read through `engine`, which may do what a doorkeeper may; each look is a statement of its own."""
         self._engine = committing_each(engine)
         self._whole = engine
         self._users = Batcher(partial(self._look, _BY_TOKEN), max_items=_AT_ONCE, max_wait=0)
@@ -71,7 +73,7 @@ class SqlDirectory:
         of = {"of_issuer": issuer, "of_subject": subject, "of_email": email}
         try:
             with translated():
-                async with self._whole.begin() as connection:
+                async with declared(self._whole, role=DbRole.DOORKEEPER) as connection:
                     row = (await connection.execute(_BIND, of)).first()
                     if row is not None:
                         await note_in_every_tenant(connection, row.id, _BOUND)

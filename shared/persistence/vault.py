@@ -25,8 +25,9 @@ from shared.keys.envelope import (
     generation_of,
 )
 from shared.keys.ring import KeyRing, KeyUnavailable
-from shared.persistence.database import committing_each, translated
+from shared.persistence.database import translated
 from shared.persistence.tables import data_keys
+from shared.persistence.walls.declaring import declared
 from shared.runtime.ids import new_id
 
 REFRESH = 10.0  # seconds that opened keys are used without looking whether they are still there
@@ -101,7 +102,7 @@ class Vault:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """A key that was replaced or destroyed elsewhere is noticed after `refresh` seconds at the latest."""
-        self._engine = committing_each(engine)
+        self._engine = engine
         self._ring = ring
         self._refresh = refresh
         self._most_uses = most_uses
@@ -131,13 +132,13 @@ class Vault:
             cipher = await self._cipher(tenant_id, tenant)
             key = cipher.newest
             while tenant.room is None or tenant.room[0] != key.id or tenant.room[1] < uses:
-                if await self._reserve(key, max(uses, self._uses_at_once)):
+                if await self._reserve(tenant_id, key, max(uses, self._uses_at_once)):
                     tenant.room = (key.id, max(uses, self._uses_at_once))
                     continue
                 cipher = await self._opened(tenant_id, tenant)  # raises when the keys were destroyed
                 if cipher.newest.id == key.id:  # worn out
                     row = await wrapped_key(self._ring, tenant_id, key.generation + 1)
-                    await self._execute(insert(data_keys).values(row).on_conflict_do_nothing())
+                    await self._execute(tenant_id, insert(data_keys).values(row).on_conflict_do_nothing())
                     cipher = await self._opened(tenant_id, tenant)
                 key = cipher.newest
             tenant.room = (key.id, tenant.room[1] - uses)
@@ -164,7 +165,7 @@ class Vault:
         if not rows:
             # In one statement: nobody may ever see the key for hashes alone, and seal with it.
             made = [await wrapped_key(self._ring, tenant_id, one) for one in (VEIL_GENERATION, VEIL_GENERATION + 1)]
-            await self._execute(insert(data_keys).values(made).on_conflict_do_nothing())
+            await self._execute(tenant_id, insert(data_keys).values(made).on_conflict_do_nothing())
             rows = await self._rows(tenant_id)
         if any(row.wrapped is None for row in rows):
             raise PermanentError(SafeCode.TENANT_SHREDDED)
@@ -183,10 +184,10 @@ class Vault:
         columns: list[Any] = [data_keys.c.generation, data_keys.c.id, data_keys.c.kek_id, data_keys.c.wrapped]
         statement = select(*columns).where(data_keys.c.tenant_id == tenant_id).order_by(data_keys.c.generation)
         with translated():
-            async with self._engine.connect() as connection:
+            async with declared(self._engine, [tenant_id]) as connection:
                 return (await connection.execute(statement)).all()
 
-    async def _reserve(self, key: DataKey, uses: int) -> bool:
+    async def _reserve(self, tenant_id: UUID, key: DataKey, uses: int) -> bool:
         """Count the uses before they happen; False when the key has not so many left."""
         statement = (
             update(data_keys)
@@ -194,11 +195,11 @@ class Vault:
             .where(data_keys.c.uses + uses <= self._most_uses)
             .values(uses=data_keys.c.uses + uses)
         )
-        return await self._execute(statement) == 1
+        return await self._execute(tenant_id, statement) == 1
 
-    async def _execute(self, statement: Any) -> int:  # noqa: ANN401  an insert or an update
+    async def _execute(self, tenant_id: UUID, statement: Any) -> int:  # noqa: ANN401  an insert or an update
         with translated():
-            async with self._engine.connect() as connection:
+            async with declared(self._engine, [tenant_id]) as connection:
                 count: int = (await connection.execute(statement)).rowcount
                 return count
 

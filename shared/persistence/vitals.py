@@ -4,9 +4,11 @@ from sqlalchemy import case, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.types import Float
 
-from shared.persistence.database import committing_each, translated
+from shared.persistence.database import translated
 from shared.persistence.revisions import serves
 from shared.persistence.tables import outbox
+from shared.persistence.walls.declaring import declared
+from shared.persistence.walls.roles import DbRole
 
 _NOW = func.clock_timestamp()
 
@@ -16,13 +18,13 @@ class SqlVitals:
 
     def __init__(self, engine: AsyncEngine, service: str) -> None:
         """Look at the outbox rows of `service`."""
-        self._engine = committing_each(engine)
+        self._engine = engine
         self._service = service
 
     async def serves(self) -> bool:
         """Tell whether the schema is one that this code works with. Raises `TransientError` in an outage."""
         with translated():
-            async with self._engine.connect() as connection:
+            async with declared(self._engine, role=DbRole.WATCH) as connection:
                 if await connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
                     return False
                 revision: str | None = await connection.scalar(text("SELECT version_num FROM alembic_version"))
@@ -43,5 +45,5 @@ class SqlVitals:
             .where(or_(failed_before, outbox.c.available_at <= _NOW))
         )
         with translated():
-            async with self._engine.connect() as connection:
+            async with declared(self._engine, role=DbRole.WATCH) as connection:
                 return float(await connection.scalar(statement) or 0.0)

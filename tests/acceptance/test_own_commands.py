@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cli.demo.fleet import Fleet
+from cli.stack.doors import own_databases
 from cli.stack.ports import choose_ports
 from shared.messaging.topology_admin import apply
 
@@ -19,7 +20,7 @@ async def test_every_service_starts_with_its_frameworks_own_command_and_ends_in_
     """FastStream ends with 0. Uvicorn ends in order and then, as is its way, by the signal that it was sent."""
     await apply(management_url, urlsplit(amqp_url).path.removeprefix("/"))
     environment = {"AMQP_URL": amqp_url, "DATABASE_URL": database_url, "RABBITMQ_MANAGEMENT_URL": management_url}
-    fleet = Fleet(tmp_path, environment)
+    fleet = Fleet(tmp_path, environment, own=own_databases(database_url))
     port = str(choose_ports(["http"])["http"])
     fleet.url = f"http://127.0.0.1:{port}"
     try:

@@ -10,10 +10,10 @@ import pytest
 
 from cli.stack import Kind, Stack
 from shared.persistence.database import create_engine
-from shared.persistence.migrate import upgrade
 from tests.support.builders import World
 from tests.support.own_broker import memory_alarm, own_stack
 from tests.support.rabbit import PATIENCE
+from tests.support.roles import migrate_and_let_in
 from tests.support.whole_system import System, a_customer, whole_system
 
 pytestmark = [pytest.mark.failures, pytest.mark.timeout(400)]
@@ -33,7 +33,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
 @pytest.fixture
 def system(own: Stack, tmp_path: Path) -> Iterator[System]:
     """The whole system on them."""
-    asyncio.run(upgrade(own.database_url))
+    asyncio.run(migrate_and_let_in(own.database_url))
     amqp_url = own.vhost("alarm")
     with whole_system(tmp_path, own.database_url, amqp_url, own.management_url, bulk_worker=1) as everything:
         yield everything

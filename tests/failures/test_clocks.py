@@ -35,7 +35,7 @@ async def test_t24_workers_whose_clocks_are_hours_off_or_too_fast_take_no_lease_
         folder = here.fleet.folder / f"clock-{time.monotonic_ns()}"
         folder.mkdir()
         wrong = {**here.fleet.environment, "LD_PRELOAD": str(LIBRARY), "FAKETIME": clock}
-        here.fleet.services.append(Fleet(folder, wrong).launch("restore-worker"))
+        here.fleet.services.append(Fleet(folder, wrong, own=here.fleet.own).launch("restore-worker"))
     await here.fleet.ready()
     for one in healthy:
         await asyncio.to_thread(here.fleet.end, one.pid)

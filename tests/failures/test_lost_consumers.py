@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.demo.fleet import Fleet, Service
+from cli.stack.doors import own_databases
 from shared.contracts.names import Queue
 from shared.messaging.topology_admin import apply
 from tests.support.rabbit import PATIENCE, Rabbit, eventually
@@ -27,7 +28,7 @@ async def rabbit(amqp_url: str, management_url: str) -> AsyncIterator[Rabbit]:
 
 def fleet(folder: Path, database_url: str, amqp_url: str, **settings: str) -> Fleet:
     """Processes with these servers."""
-    return Fleet(folder, {"AMQP_URL": amqp_url, "DATABASE_URL": database_url, **settings})
+    return Fleet(folder, {"AMQP_URL": amqp_url, **settings}, own=own_databases(database_url))
 
 
 async def said(service: Service, words: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 from benchmarks.listeners import Listener
 from cli.demo.fleet import Fleet, Service
 from cli.stack import Stack
+from cli.stack.doors import own_databases
 from cli.stack.ports import choose_ports
 from shared.messaging.topology_admin import apply
 from shared.persistence.database import create_engine
@@ -41,7 +42,7 @@ SETTINGS = {
 def a_dispatcher(folder: Path, stack: Stack, database_url: str, amqp_url: str) -> Iterator[tuple[Fleet, Service]]:
     """The front door alone, as a process; it must end with 0."""
     addresses = {"AMQP_URL": amqp_url, "DATABASE_URL": database_url, "RABBITMQ_MANAGEMENT_URL": stack.management_url}
-    fleet = Fleet(folder, addresses | SETTINGS)
+    fleet = Fleet(folder, addresses | SETTINGS, own=own_databases(database_url))
     port = choose_ports(["http"])["http"]
     fleet.url = f"http://127.0.0.1:{port}"
     try:

@@ -13,6 +13,7 @@ from shared.domain.runs import RunStatus
 from shared.engine.engine import Engine
 from shared.engine.settings import EngineSettings
 from shared.persistence.archives import archive_content
+from shared.persistence.walls.roles import DbRole
 from shared.ports import BackupItem, PolicyRecord, RunRecord
 from tests.support.engine_lab import Lab, lab
 from tests.support.fake_tenant import FakeTenant
@@ -26,9 +27,10 @@ class BulkLab:
     def __init__(self, world: Lab, connectors: Connectors | None = None, **options: Any) -> None:
         self.world = world
         self.tenant = FakeTenant()
-        works = bulk_works(world.uow, connectors or self.tenant, **options)
+        uow = world.working_as(DbRole.BULK_WORKER)
+        works = bulk_works(uow, connectors or self.tenant, **options)
         settings = EngineSettings(owner="bulk:test", retry=AT_ONCE)
-        self.engine = Engine(world.uow, world.keeper, works, settings)
+        self.engine = Engine(uow, world.keeper_of(DbRole.BULK_WORKER), works, settings)
 
     async def run(self, operation: str, **values: Any) -> RunRecord:
         """Start a run and wake a worker until it is over."""

@@ -22,9 +22,12 @@ from shared.persistence.database import create_engine
 from shared.persistence.leases import SqlLeaseKeeper
 from shared.persistence.tables import tenants
 from shared.persistence.unit_of_work import SqlUnitOfWork
+from shared.persistence.vault import Vault  # noqa: TC001  the lab is a plain class
+from shared.persistence.walls.roles import DbRole
 from shared.ports import Intent, Item, ItemResult, NewItem, NewRun, RunRecord
 from shared.runtime.ids import new_id
 from tests.support.keys import a_vault
+from tests.support.roles import as_role
 
 OPERATION = "policy.sync"
 Behaviour = Callable[[Item], Awaitable[ItemResult]]
@@ -80,13 +83,35 @@ class ToyWork:
 
 
 class Lab:
-    """One database with one tenant, and as many workers as a test wants."""
+    """One database with one tenant, and as many workers as a test wants.
+
+    What surrounds the workers is free to do anything; they log in as their services do.
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self.uow = SqlUnitOfWork(engine, service="lab", vault=a_vault(engine))
         self.keeper = SqlLeaseKeeper(engine)
         self.tenant_id = new_id()
+        self.make_vault: Callable[[AsyncEngine], Vault] = a_vault
+        self._engines: dict[DbRole, AsyncEngine] = {}
+
+    def working_as(self, role: DbRole) -> SqlUnitOfWork:
+        """What a service of this role works with."""
+        if role not in self._engines:
+            url = as_role(self.engine.url.render_as_string(hide_password=False), role)
+            self._engines[role] = create_engine(url, service="lab")
+        return SqlUnitOfWork(self._engines[role], service="lab", vault=self.make_vault(self._engines[role]))
+
+    def keeper_of(self, role: DbRole) -> SqlLeaseKeeper:
+        """What renews the leases of a service of this role."""
+        self.working_as(role)
+        return SqlLeaseKeeper(self._engines[role])
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for engine in (self.engine, *self._engines.values()):
+            await engine.dispose()
 
     async def add_tenant(self, **values: Any) -> UUID:
         tenant_id = new_id()
@@ -103,7 +128,8 @@ class Lab:
     ) -> Engine:
         owner = f"{name}:{os.getpid()}:{uuid4().hex[:6]}"
         pace = EngineSettings(owner=owner, **settings)
-        return Engine(self.uow, self.keeper, {OPERATION: work}, pace, monotonic)
+        working = self.working_as(DbRole.BULK_WORKER)
+        return Engine(working, self.keeper_of(DbRole.BULK_WORKER), {OPERATION: work}, pace, monotonic)
 
     async def add_run(self, **values: Any) -> RunRecord:
         fields: dict[str, Any] = {
@@ -153,7 +179,7 @@ async def lab(database_url: str) -> AsyncIterator[Lab]:
     try:
         yield world
     finally:
-        await engine.dispose()
+        await world.close()
 
 
 SHORT = timedelta(seconds=1)

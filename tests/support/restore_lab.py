@@ -26,6 +26,7 @@ from shared.engine.settings import EngineSettings
 from shared.persistence.plan_secrets import reveal
 from shared.persistence.snapshots import Snapshot
 from shared.persistence.tables import restore_run_items
+from shared.persistence.walls.roles import DbRole
 from shared.ports import NewBackupItem, NewRun, RunRecord
 from shared.runtime.ids import new_id
 from tests.support.engine_lab import Lab
@@ -167,10 +168,17 @@ class RestoreLab:
         self, run: RunRecord, message_id: UUID | None = None, *, redelivered: bool = False, **settings: Any
     ) -> RunRecord:
         """Work one slice."""
+        uow = self.lab.working_as(DbRole.RESTORE_WORKER)
         engine = Engine(
-            self.lab.uow,
-            self.lab.keeper,
-            restore_works(self.lab.uow, self.connectors, intent_grace=self.grace, planner=self.planner),
+            uow,
+            self.lab.keeper_of(DbRole.RESTORE_WORKER),
+            restore_works(
+                uow,
+                self.connectors,
+                intent_grace=self.grace,
+                planner=self.planner,
+                reading=uow.acting_as(DbRole.PREVIEW),
+            ),
             EngineSettings(owner=f"w:{uuid4().hex[:6]}", retry=AT_ONCE, **settings),
         )
         wake_up = WakeUp(tenant_id=run.tenant_id, run_type=run.run_type, run_id=run.id, lane=run.lane)

@@ -58,7 +58,7 @@ def session_name(kind: str) -> str:
 
 def migrated_template(stack: Stack) -> str:
     """The database of this session that holds the newest schema; the first worker migrates it."""
-    from shared.persistence.migrate import upgrade  # noqa: PLC0415 - the stack's own tests run without a schema
+    from tests.support.roles import migrate_and_let_in  # noqa: PLC0415 - the stack's own tests run without a schema
 
     root = Path(os.environ[ROOT_VARIABLE])
     name = prefix(root) + "template"
@@ -69,7 +69,7 @@ def migrated_template(stack: Stack) -> str:
             # Under its final name only once it is complete: a failed migration must not look like a template.
             unfinished = admin.create_database(stack.database_url, session_name("unfinished"))
             with ThreadPoolExecutor(1) as pool:
-                pool.submit(asyncio.run, upgrade(unfinished)).result()
+                pool.submit(asyncio.run, migrate_and_let_in(unfinished)).result()
             admin.rename_database(stack.database_url, unfinished.rpartition("/")[2], name)
     return name
 

@@ -17,6 +17,7 @@ from cli.broker_logins import remove_logins, service_logins, vhost_of
 from cli.client import Client
 from cli.demo.fleet import Fleet, Service, Start, start_process
 from cli.models import Run
+from cli.stack.doors import own_databases
 from shared.contracts.names import Exchange
 from shared.domain.operations import Role
 from shared.domain.runs import RunStatus
@@ -162,7 +163,8 @@ def whole_system(
             "GRAPH_REQUEST_LIMIT": _NO_LIMIT,
             **(settings or {}),
         }
-        system = System(simulator, Fleet(folder, environment, start), database_url, amqp_url, management_url)
+        fleet = Fleet(folder, environment, start, own=own_databases(database_url))
+        system = System(simulator, fleet, database_url, amqp_url, management_url)
         prefix = f"t-{uuid4().hex[:8]}"
         try:
             asyncio.run(_begin(system, prefix, workers))

@@ -9,11 +9,13 @@ from services.dispatcher.app import create_app
 from services.dispatcher.settings import DispatcherSettings
 from shared.messaging.topology_admin import apply
 from shared.persistence.database import create_engine
+from shared.persistence.walls.roles import DbRole
 from shared.runtime.settings import Mode
 from simulator.issuer import DevIssuer
 from tests.support.builders import World
 from tests.support.issuing import AUDIENCE, issuing
 from tests.support.rabbit import Rabbit
+from tests.support.roles import as_role
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ async def app(amqp_url: str, management_url: str, database_url: str, issuer: Dev
         await apply(management_url, rabbit.vhost)
     settings = DispatcherSettings(
         amqp_url=amqp_url,  # type: ignore[arg-type]  # pydantic reads the text
-        database_url=database_url,
+        database_url=as_role(database_url, DbRole.DISPATCHER),
         dispatcher_sweep_interval=3600,
         dispatcher_imports_at_once=16,  # as many as are asked for at a time
         reinstate_mode=Mode.DEVELOPMENT,

@@ -11,7 +11,9 @@ from shared.domain.runs import Lane, RunStatus
 from shared.messaging.application import started
 from shared.messaging.topology_admin import apply
 from shared.persistence.tables import tenants
+from shared.persistence.walls.roles import DbRole
 from tests.support.engine_lab import lab
+from tests.support.roles import as_role
 
 DEADLINE = 30
 
@@ -30,7 +32,9 @@ async def test_a_queued_run_is_worked_to_its_end(
         async with world.engine.begin() as connection:
             # As if the dispatcher's relay were ours: the worker publishes only rows of its own service.
             await connection.exec_driver_sql("UPDATE outbox SET service = 'bulk'")
-        settings = BulkWorkerSettings.model_validate({"amqp_url": vhost, "database_url": database_url})
+        settings = BulkWorkerSettings.model_validate(
+            {"amqp_url": vhost, "database_url": as_role(database_url, DbRole.BULK_WORKER)}
+        )
         async with started(create_app(settings)), asyncio.timeout(DEADLINE):
             await world.until(
                 "SELECT 1 FROM bulk_operation_runs HAVING bool_and(finished_at IS NOT NULL)", within=DEADLINE

@@ -28,6 +28,7 @@ async def world(database_url: str) -> AsyncIterator[Lab]:
 def worker(world: Lab, ring: KeyRing, tenant: FakeTenant) -> BulkLab:
     """A worker that was given these keys."""
     world.uow = SqlUnitOfWork(world.engine, service="lab", vault=Vault(world.engine, ring))
+    world.make_vault = lambda engine: Vault(engine, ring)
     return BulkLab(world, tenant)
 
 

@@ -11,8 +11,10 @@ from services.dispatcher.settings import DispatcherSettings
 from shared.domain.operations import Role
 from shared.messaging.topology_admin import apply
 from shared.persistence.database import create_engine
+from shared.persistence.walls.roles import DbRole
 from tests.support.builders import Person, World
 from tests.support.rabbit import Rabbit
+from tests.support.roles import as_role
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def settings(rabbit: Rabbit, database_url: str) -> DispatcherSettings:
     """Settings of the dispatcher under test; the sweeper runs when a test calls it."""
     return DispatcherSettings(
         amqp_url=rabbit.amqp_url,  # type: ignore[arg-type]  # pydantic reads the text
-        database_url=database_url,
+        database_url=as_role(database_url, DbRole.DISPATCHER),
         dispatcher_sweep_interval=3600,
         dispatcher_dead_letter_interval=0.5,
     )

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -28,10 +29,11 @@ WIDE = SlotLimits(writing=9, reading=9, reading_background=9)
 
 
 @pytest.fixture
-async def lab(world: World) -> Lab:
+async def lab(world: World) -> AsyncIterator[Lab]:
     opened = Lab(world.engine)
     opened.tenant_id = await opened.add_tenant()
-    return opened
+    yield opened
+    await opened.close()
 
 
 def a_sweeper(lab: Lab, **bounds: Any) -> Sweeper:

@@ -1,5 +1,6 @@
 """What is paused is not taken up, says so, and goes on when it is resumed."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -23,11 +24,12 @@ SYNC = {**WHY, "operation": "policy.sync"}
 
 
 @pytest.fixture
-def lab(world: World, tenant: str) -> Lab:
+async def lab(world: World, tenant: str) -> AsyncIterator[Lab]:
     """A worker's side of the same tenant."""
     opened = Lab(world.engine)
     opened.tenant_id = UUID(tenant.rpartition("/")[2])
-    return opened
+    yield opened
+    await opened.close()
 
 
 async def post(http: httpx.AsyncClient, person: Person, path: str, body: dict[str, Any]) -> httpx.Response:

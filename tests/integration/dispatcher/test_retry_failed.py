@@ -1,5 +1,6 @@
 """What a run left undone is retried by a child run: only that, and one at a time."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -15,11 +16,12 @@ from tests.support.engine_lab import Lab, ToyWork, captured
 
 
 @pytest.fixture
-def lab(world: World, tenant: str) -> Lab:
+async def lab(world: World, tenant: str) -> AsyncIterator[Lab]:
     """A worker's side of the same tenant."""
     opened = Lab(world.engine)
     opened.tenant_id = UUID(tenant.rpartition("/")[2])
-    return opened
+    yield opened
+    await opened.close()
 
 
 async def odd_ones_fail(item: Item) -> ItemResult:

@@ -16,6 +16,7 @@ import uvicorn
 
 from benchmarks.listeners import Listener
 from cli.demo.fleet import Fleet
+from cli.stack.doors import own_databases
 from cli.stack.ports import choose_ports
 from services.dispatcher.app import create_app
 from services.dispatcher.connections import with_patience
@@ -330,7 +331,7 @@ async def test_a_service_that_is_asked_to_stop_ends_its_streams_in_order_and_ano
 ) -> None:
     """SIGTERM: whole answers instead of broken ones, exit code 0 whoever reads or not, and nothing missed meanwhile."""
     addresses = {"AMQP_URL": rabbit.amqp_url, "DATABASE_URL": database_url, "RABBITMQ_MANAGEMENT_URL": management_url}
-    fleet = Fleet(tmp_path, addresses)
+    fleet = Fleet(tmp_path, addresses, own=own_databases(database_url))
     port = choose_ports(["http"])["http"]
     fleet.url = f"http://127.0.0.1:{port}"
     try:

@@ -1,5 +1,6 @@
 """The door to the way back: who may ask for it, of which runs, and what is answered."""
 
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 import httpx
@@ -16,11 +17,12 @@ KIND = "deviceConfiguration"
 
 
 @pytest.fixture
-def restores(world: World, tenant: str) -> RestoreLab:
+async def restores(world: World, tenant: str) -> AsyncIterator[RestoreLab]:
     """A worker's side of the same tenant."""
     lab = Lab(world.engine)
     lab.tenant_id = UUID(tenant.rpartition("/")[2])
-    return RestoreLab(lab, FakeTenant(), lab.tenant_id)
+    yield RestoreLab(lab, FakeTenant(), lab.tenant_id)
+    await lab.close()
 
 
 async def an_execution(restores: RestoreLab) -> RunRecord:

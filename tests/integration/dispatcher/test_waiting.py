@@ -1,5 +1,6 @@
 """A run that waits says for what; what is forgotten is found; what is old is deleted."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -20,10 +21,11 @@ SYNC = {"resource": "policy", "action": "sync"}
 
 
 @pytest.fixture
-def lab(world: World, tenant: str) -> Lab:
+async def lab(world: World, tenant: str) -> AsyncIterator[Lab]:
     opened = Lab(world.engine)
     opened.tenant_id = UUID(tenant.rpartition("/")[2])
-    return opened
+    yield opened
+    await opened.close()
 
 
 def a_sweeper(lab: Lab, **bounds: Any) -> Sweeper:

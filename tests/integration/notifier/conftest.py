@@ -9,9 +9,11 @@ from shared.messaging.publisher import ConfirmedPublisher
 from shared.messaging.topology_admin import apply
 from shared.persistence.database import create_engine
 from shared.persistence.tables import memberships, tenants, users
+from shared.persistence.walls.roles import DbRole
 from shared.runtime.ids import new_id
 from tests.support.office import Office
 from tests.support.rabbit import Rabbit
+from tests.support.roles import as_role
 
 
 @pytest.fixture
@@ -28,6 +30,6 @@ async def office(database_url: str, amqp_url: str, management_url: str) -> Async
         ConfirmedPublisher(amqp_url, ServiceName.BULK) as publisher,
     ):
         await apply(management_url, rabbit.vhost)
-        settings = NotifierSettings(amqp_url=amqp_url, database_url=database_url)
+        settings = NotifierSettings(amqp_url=amqp_url, database_url=as_role(database_url, DbRole.NOTIFIER))
         yield Office(engine, rabbit, publisher, settings, tenant, person)
     await engine.dispose()

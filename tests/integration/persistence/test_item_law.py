@@ -41,7 +41,9 @@ async def run_of(world: Lab, run_type: RunType) -> RunRecord:
         await connection.execute(
             insert(backup_sets).values(id=set_id, tenant_id=world.tenant_id, name="Nightly", created_by="Mara")
         )
-    return await world.add_run(run_type=run_type, operation="restore.preview", backup_set_id=set_id)
+    preview = await world.add_run(run_type=run_type, operation="restore.preview", backup_set_id=set_id)
+    execution = {"writes": True, "preview_run_id": preview.id}
+    return await world.add_run(run_type=run_type, operation="restore.execute", backup_set_id=set_id, **execution)
 
 
 async def allows(connection: AsyncConnection, items: Table, run: RunRecord, ordinal: int, step: Step) -> bool:
@@ -74,6 +76,19 @@ async def test_the_database_lets_an_item_take_the_steps_of_the_law_and_no_other(
         allowed = {step for n, step in enumerate(steps) if await allows(connection, items, run, n, step)}
 
     assert allowed == by_the_law(states)
+
+
+async def test_the_ledger_takes_no_intent_of_a_preview(world: Lab) -> None:
+    """Whoever writes it: here the database's owner."""
+    execution = await run_of(world, RunType.RESTORE)
+    items = RUN_TABLES[RunType.RESTORE].items
+    key = {"tenant_id": execution.tenant_id, "run_id": execution.preview_run_id, "ordinal": 0}
+    words = {"item_id": new_id(), "label": "item", "policy_type": "toy", "step": "write", "request_hash": "0" * 64}
+
+    async with world.engine.connect() as connection:
+        await connection.execute(insert(items).values({**key, **words}))
+        with pytest.raises(IntegrityError, match="a dry run intends nothing"):
+            await connection.execute(update(items).values(state=ItemState.INTENT.value))
 
 
 async def test_one_wrong_row_of_many_undoes_the_whole_statement(world: Lab) -> None:

@@ -8,7 +8,6 @@ from shared.domain.errors import TransientError
 from shared.domain.runs import RunStatus
 from shared.keys.envelope import Sealer, TenantCipher
 from shared.keys.ring import KeyUnavailable
-from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.persistence.vault import Vault
 from tests.support.keys import session_ring
 from tests.support.restore_lab import ALL_DEVICES, RestoreLab, a_policy
@@ -42,13 +41,13 @@ async def test_wherever_the_keys_go_away_each_write_was_kept_before_it_was_sent(
     world.tenant.objects[KIND, policy].payload["description"] = "b"
     preview = await world.preview(set_id)
     run = await world.start(preview)
-    good, vault = world.lab.uow, Failing(world.lab.engine, session_ring())
+    good, vault = world.lab.make_vault, Failing(world.lab.engine, session_ring())
     vault.left = left
-    world.lab.uow = SqlUnitOfWork(world.lab.engine, service="lab", vault=vault)
+    world.lab.make_vault = lambda _engine: vault
     with suppress(TransientError):
         await world.slice(run)
     sent = len(world.tenant.journal)
-    world.lab.uow = good
+    world.lab.make_vault = good
     kept = (await world.items(run)).get("Disk", {}).get("before_sha256")
     await world.lab.rows(
         "UPDATE restore_runs SET lease_until = NULL, lease_owner = NULL WHERE id = :run AND lease_until IS NOT NULL"

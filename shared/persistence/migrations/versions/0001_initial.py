@@ -27,6 +27,22 @@ ITEM_LAWS = [
 """
     for table in ("restore_run_items", "bulk_operation_run_items")
 ]
+# A preview writes nothing, so it intends nothing: whatever role its worker has.
+REFUSE_INTENT = """
+    CREATE FUNCTION refuse_intent_of_dry_run() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF EXISTS (SELECT 1 FROM restore_runs r
+                   WHERE r.tenant_id = NEW.tenant_id AND r.id = NEW.run_id AND r.is_dry_run) THEN
+            RAISE EXCEPTION 'item % of run %: a dry run intends nothing', NEW.ordinal, NEW.run_id
+                USING ERRCODE = 'check_violation', TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME;
+        END IF;
+        RETURN NULL;
+    END $$
+"""
+INTENT_LAW = """
+    CREATE TRIGGER tr_restore_run_items_intent AFTER INSERT OR UPDATE OF state ON restore_run_items
+    FOR EACH ROW WHEN (NEW.state = 'intent') EXECUTE FUNCTION refuse_intent_of_dry_run()
+"""
 
 # The law of `shared.domain.audit_chain`; a test compares the two row by row. The head is locked until the transaction
 # ends, so the numbers of a tenant have no gaps, and a row's time is taken under that lock. The function runs as its
@@ -1040,7 +1056,8 @@ def upgrade() -> None:  # noqa: PLR0915  a statement for each table and index
         sa.PrimaryKeyConstraint("tenant_id", "run_id", "policy_type", "source_id", name=op.f("pk_restore_id_map")),
     )
     # ### end Alembic commands ###
-    for statement in (REFUSE_TRANSITION, *ITEM_LAWS, AUDIT_FIELD, LINK_AUDIT_LOG, REFUSE_AUDIT_CHANGE, *AUDIT_LAWS):
+    laws = (REFUSE_TRANSITION, *ITEM_LAWS, REFUSE_INTENT, INTENT_LAW)
+    for statement in (*laws, AUDIT_FIELD, LINK_AUDIT_LOG, REFUSE_AUDIT_CHANGE, *AUDIT_LAWS):
         op.execute(statement)
 
 
@@ -1137,5 +1154,5 @@ def downgrade() -> None:  # noqa: PLR0915  a table after another
     op.drop_table("tenants")
     # ### end Alembic commands ###
     op.execute("DROP FUNCTION refuse_item_transition")
-    for function in ("link_audit_log", "refuse_audit_change", "audit_field"):
+    for function in ("refuse_intent_of_dry_run", "link_audit_log", "refuse_audit_change", "audit_field"):
         op.execute(f"DROP FUNCTION {function}")
