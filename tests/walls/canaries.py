@@ -1,8 +1,9 @@
 """Plants secrets where the system is given some, works with all of it, and looks for them everywhere else.
 
-`search(...)` runs every service as a process on real servers: a capture, a preview, an execution, an export, a run that
-fails and a message that nobody can read. Then it reads all logs, all rows of all tables, all messages of the broker and
-all HTTP answers, and counts where a canary was found. A wall holds when every count but those of the controls is 0.
+`search(...)` runs every service as a process on real servers: a capture, a preview, an execution, an undo, an export,
+runs that fail, strangers and a message that nobody can read. Then it reads all logs, all rows of all tables, all
+messages of the broker with their headers, all HTTP answers and what commands print, and counts where a canary was
+found. A wall holds when every count but those of the controls is 0. The services write no traces of their own.
 """
 
 import asyncio
