@@ -27,6 +27,7 @@ FAMILIES: dict[str, tuple[str, Actionability]] = {
     "folder": ("Folders of exports", Actionability.REQUEST),
     "graph": ("The tenant's system", Actionability.NONE),
     "internal": ("Defects", Actionability.OPERATOR),
+    "key": ("Keys", Actionability.OPERATOR),
     "message": ("Messages", Actionability.OPERATOR),
     "operation": ("Operations", Actionability.REQUEST),
     "outgoing": ("Calls to systems outside", Actionability.REQUEST),
@@ -41,9 +42,11 @@ FAMILIES: dict[str, tuple[str, Actionability]] = {
     "scope": ("Tenants", Actionability.REQUEST),
     "selection": ("Selections", Actionability.REQUEST),
     "service": ("Services", Actionability.REPEAT),
+    "signature": ("Signatures of commands", Actionability.OPERATOR),
     "snapshot": ("Snapshots", Actionability.PERSON),
     "tenant": ("Connections of tenants", Actionability.TENANT),
     "topology": ("Topology of the broker", Actionability.OPERATOR),
+    "upstream": ("Upstream systems", Actionability.OPERATOR),
 }
 
 _OTHERWISE: dict[SafeCode, Actionability] = {
