@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from services.dispatcher import problems
-from services.dispatcher.headers import SecurityHeaders
 from services.dispatcher.machinery import running
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.middleware import BodyLimit, Measured, RequestLimit
@@ -23,6 +22,7 @@ from services.dispatcher.settings import MAX_BODY, MAX_IMPORT, MAX_REQUESTS, Dis
 from shared.contracts.names import ServiceName
 from shared.runtime import logging
 from shared.runtime.failpoints import arm_from_environment
+from shared.runtime.security_headers import SecurityHeaders
 
 
 def create_app(settings: DispatcherSettings | None = None) -> FastAPI:

@@ -15,7 +15,7 @@ HTTP, COMMANDS = "http", "dispatcher.commands"
 class RateLimits:
     """Requests or commands a second; 0 is no limit. Who was quiet may use `burst` seconds' worth at once."""
 
-    caller: float = 500
+    caller: float = 1_000
     upstream: float = 5_000
     tenant: float = 2_000
     burst: float = 2.0

@@ -40,7 +40,7 @@ class DispatcherSettings(SigningInSettings, KeySettings):
         description="requests to /v1 in work; one more is answered 503 with Retry-After, and nothing is stored",
     )
     dispatcher_caller_rate: float = Field(
-        default=500,
+        default=1_000,
         ge=0,
         description="requests to /v1 a second of one caller, on average; more are answered 429. 0: no limit",
     )

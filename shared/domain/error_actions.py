@@ -42,9 +42,11 @@ FAMILIES: dict[str, tuple[str, Actionability]] = {
     "scope": ("Tenants", Actionability.REQUEST),
     "selection": ("Selections", Actionability.REQUEST),
     "service": ("Services", Actionability.REPEAT),
+    "signature": ("Signatures of commands", Actionability.OPERATOR),
     "snapshot": ("Snapshots", Actionability.PERSON),
     "tenant": ("Connections of tenants", Actionability.TENANT),
     "topology": ("Topology of the broker", Actionability.OPERATOR),
+    "upstream": ("Upstream systems", Actionability.OPERATOR),
 }
 
 _OTHERWISE: dict[SafeCode, Actionability] = {

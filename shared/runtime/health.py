@@ -16,8 +16,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from shared.runtime.metrics import REGISTRY
+from shared.runtime.security_headers import SecurityHeaders
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +58,7 @@ async def serving_health(vitals: Vitals, *, host: str, port: int) -> AsyncIterat
 class _Server(uvicorn.Server):
     """Leaves signals to the service."""
 
-    def __init__(self, app: Starlette) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -73,7 +75,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _application(vitals: Vitals) -> Starlette:
+def _application(vitals: Vitals) -> ASGIApp:
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok", "parts": {}})
 
@@ -88,4 +90,4 @@ def _application(vitals: Vitals) -> Starlette:
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
-    return Starlette(routes=routes)
+    return SecurityHeaders(Starlette(routes=routes))

@@ -114,8 +114,8 @@ async def test_nobody_gets_in_without_a_token_not_even_to_have_a_body_read(
 
 BAD_BODIES: list[tuple[str, str | dict[str, Any], int, str, str | None]] = [
     ("bulk-operation-runs", "{", 400, "request.not_json", None),
-    ("bulk-operation-runs", "[" * 100_000, 400, "request.not_json", None),
-    ("bulk-operation-runs", '{"a": ' + "9" * 10_000 + "}", 400, "request.not_json", None),
+    ("bulk-operation-runs", "[" * 100_000, 413, "request.exceeds_limits", "body"),
+    ("bulk-operation-runs", '{"a": ' + "9" * 10_000 + "}", 413, "request.exceeds_limits", "body"),
     ("bulk-operation-runs", '"\\ud800', 400, "request.not_json", None),
     ("bulk-operation-runs", "", 422, "request.invalid", "body"),
     ("bulk-operation-runs", "[]", 422, "request.invalid", "body"),

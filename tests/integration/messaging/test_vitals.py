@@ -157,6 +157,7 @@ async def test_readiness_over_http_follows_what_the_process_does(
         bad, counted = await http.get("/readyz"), await http.get("/metrics")
 
     assert (alive.status_code, good.status_code, bad.status_code) == (200, 200, 503)
+    assert {one.headers["x-content-type-options"] for one in (alive, good, bad, counted)} == {"nosniff"}
     assert set(good.json()["parts"].values()) == {"ok"}
     assert _not_ok(bad.json()["parts"]) == {"outbox": "waiting", "consumer": "waiting"}
     lines = dict(line.rsplit(" ", 1) for line in counted.text.splitlines() if not line.startswith("#"))

@@ -117,7 +117,7 @@ def test_a_text_is_short_and_says_what_to_do(code: SafeCode) -> None:
 
 
 def test_every_family_has_a_label_and_every_code_somebody_whose_turn_it_is() -> None:
-    assert set(FAMILIES) == {code.family for code in SafeCode}
+    assert set(FAMILIES) >= {code.family for code in SafeCode}
     assert len({label_of(family) for family in FAMILIES}) == len(FAMILIES)
     assert all(actionability_of(code) in Actionability for code in SafeCode)
     assert {actionability_of(code) for code in SafeCode} == set(Actionability)
