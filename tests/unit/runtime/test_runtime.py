@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -222,3 +223,36 @@ async def test_stopping_waits_for_tasks_and_then_cancels_them() -> None:
     assert ended == ["polite"]
     assert stuck.cancelled()
     assert tasks.exit_code == 0
+
+
+def test_an_address_may_come_from_a_file_and_is_what_the_file_says_now(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AMQP_URL", "amqp://not:this@nowhere/")
+    for name in ("amqp", "database"):
+        scheme = {"amqp": "amqp", "database": "postgresql"}[name]
+        (tmp_path / name).write_text(f"{scheme}://user:first@host/x\n")
+        monkeypatch.setenv(f"{name.upper()}_URL_FILE", str(tmp_path / name))
+    settings = ServiceSettings()
+
+    assert settings.amqp_url.get_secret_value() == settings.current_amqp_url() == "amqp://user:first@host/x"
+    (tmp_path / "amqp").write_text("amqp://user:second@host/x")
+    (tmp_path / "database").unlink()
+
+    assert settings.current_amqp_url() == "amqp://user:second@host/x"
+    assert settings.current_database_url() == "postgresql://user:first@host/x"  # the last one known
+
+
+def test_a_file_without_an_address_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://user:password@host/x")
+    monkeypatch.delenv("AMQP_URL", raising=False)
+    (tmp_path / "amqp").write_text("hunter2")
+    monkeypatch.setenv("AMQP_URL_FILE", str(tmp_path / "amqp"))
+    with pytest.raises(ValidationError) as wrong:
+        ServiceSettings()
+    monkeypatch.setenv("AMQP_URL_FILE", str(tmp_path / "missing"))
+    with pytest.raises(ValidationError) as missing:
+        ServiceSettings()
+
+    assert "hunter2" not in str(wrong.value)
+    assert {error["loc"] for error in missing.value.errors()} == {("amqp_url",), ("amqp_url_file",)}
