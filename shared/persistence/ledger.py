@@ -69,13 +69,12 @@ class SqlLedger(SqlLeases):
             chunk = rows[start : start + _INSERT_CHUNK]
             await self._connection.execute(insert(table.items).values(chunk).on_conflict_do_nothing())
 
-    async def expand_from(self, lease: Lease, source: Select[Any], *, are_few: bool = False) -> None:
+    async def expand_from(self, lease: Lease, source: Select[Any]) -> None:
         """Insert item rows by a query that yields ordinal, item_id, phase, label and policy_type (and plan).
 
-        A row that is there already is a defect: whoever expands a run commits all of it or nothing. `are_few`: no more
-        than a request can name.
+        A row that is there already is a defect: whoever expands a run commits all of it or nothing.
         """
-        if not are_few:
+        if not self._asking.is_shared:  # who shares has few items
             await allow_long(self._connection)
         table = RUN_TABLES[lease.run_type]
         names = ["tenant_id", "run_id", *(c.name for c in source.selected_columns)]

@@ -128,7 +128,7 @@ class SqlTransaction:
     @cached_property
     def policies(self) -> SqlPolicies:
         """The inventory."""
-        return SqlPolicies(self.connection, self.tenant_id)
+        return SqlPolicies(self.asking, self.tenant_id)
 
     @cached_property
     def snapshots(self) -> SqlSnapshots:
