@@ -17,7 +17,7 @@ WORKERS = 2  # as many processes as every peer has
 CONCURRENCY = 50  # items of one run at a time, as many as a peer's process has jobs
 SETTINGS = {
     "WORKER_CONCURRENCY": str(CONCURRENCY),
-    "WORKER_PREFETCH": "16",
+    "WORKER_PREFETCH": "50",
     "WORKER_POOL_SIZE": "20",
     "LOG_LEVEL": "WARNING",
 }

@@ -4,6 +4,7 @@ What the outbox holds is handed on at once, as the relay and the broker do it; s
 explained stage by stage.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -54,12 +55,8 @@ async def walk(
     source = SqlOutboxSource(engine, _SERVICE, OutboxHints())
     told = SqlNotificationStore(engine)
     worker = _worker(engine, uow)
-    resource, action = OPERATION.split(".")
-    command = StartBulkOperationRun(
-        tenant_id=tenant_id, resource=resource, action=action, item_ids=tuple(item_ids), initiator_id=user_id
-    )
     on_stage(START)
-    started = await Starts(uow).start(command, Source(Door.COMMANDS, "walk"))
+    started = await Starts(uow).start(_command(tenant_id, user_id, item_ids), Source(Door.COMMANDS, "walk"))
     messages = 0
     on_stage(RELAY)
     while rows := await source.claim(limit=_WINDOW):
@@ -76,6 +73,30 @@ async def walk(
     if ended is None or ended.counts.succeeded != len(set(item_ids)):
         raise RuntimeError("the run did not end as it should have")
     return messages
+
+
+async def crowd(
+    engine: AsyncEngine, chosen: Sequence[tuple[UUID, UUID, Sequence[UUID]]], on_stage: Stage = _nowhere
+) -> None:
+    """Start a run for each tenant, user and selection, then work all of them at the same time in one worker."""
+    uow = SqlUnitOfWork(engine, service=_SERVICE)
+    source = SqlOutboxSource(engine, _SERVICE, OutboxHints())
+    worker, starts = _worker(engine, uow), Starts(uow)
+    on_stage(START)
+    for tenant_id, user_id, item_ids in chosen:
+        await starts.start(_command(tenant_id, user_id, item_ids), Source(Door.COMMANDS, "crowd"))
+    rows = await source.claim(limit=1_000)
+    wake_ups = [row for row in rows if row.exchange == Exchange.WORK]
+    on_stage(WORK)
+    await asyncio.gather(*(worker.wake(WakeUp.model_validate_json(r.body), message_id=r.id) for r in wake_ups))
+    on_stage(RELAY)
+
+
+def _command(tenant_id: UUID, user_id: UUID, item_ids: Sequence[UUID]) -> StartBulkOperationRun:
+    resource, action = OPERATION.split(".")
+    return StartBulkOperationRun(
+        tenant_id=tenant_id, resource=resource, action=action, item_ids=tuple(item_ids), initiator_id=user_id
+    )
 
 
 async def _deliver(row: OutboxRow, worker: Engine, told: SqlNotificationStore, on_stage: Stage) -> None:

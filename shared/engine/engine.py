@@ -28,14 +28,14 @@ from shared.domain.errors import (
     TransientError,
 )
 from shared.domain.runs import RunStatus, WaitReason, final_status
-from shared.engine.endings import denied, end_of, ended_early
+from shared.engine.admission import Admission
+from shared.engine.endings import end_of, ended_early
 from shared.engine.errors import first_error
 from shared.engine.guard import LeaseGuard, LeaseKeeper
 from shared.engine.settings import EngineSettings
 from shared.engine.sharing import EngineUnitOfWork, Sharing
 from shared.engine.slices import RunSlice
 from shared.engine.work import EngineTransaction, Work
-from shared.persistence.authority import Authority
 from shared.ports import Ending, Item, Lease, Refusal, RunRecord
 from shared.runtime.failpoints import reached
 from shared.runtime.metrics import DUPLICATES, LEASES_LOST, RUN_SECONDS, RUNS_FINISHED, RUNS_STARTED, SLICE_SECONDS
@@ -82,7 +82,7 @@ class Engine:
         self._works = works
         self._settings = settings
         self._monotonic = monotonic
-        self._check_connection = check_connection
+        self._admission = Admission(works, settings.max_abandoned, check_connection)
         self._draining = False
         # What is done in one go is of one kind: then those who share ask the same questions at the same time.
         self._taking_up, self._expanding, self._settling = (
@@ -140,7 +140,7 @@ class Engine:
                 return None
             lease, run = acquired
             authority = await tx.authority.of(run)
-            ending = self._ending_before_work(lease, run, authority)
+            ending = self._admission.ending(lease, run, authority)
             starts = ending is None and run.status is RunStatus.QUEUED
             if starts:
                 run = await tx.ledger.start(lease)
@@ -168,26 +168,6 @@ class Engine:
                 watch = group.create_task(guard.watch())
                 await self._work(slice_)
                 watch.cancel()
-
-    def _ending_before_work(self, lease: Lease, run: RunRecord, authority: Authority) -> Ending | None:
-        if run.abort_requested_at is not None:
-            return Ending(RunStatus.ABORTED, SafeCode.RUN_ABORTED)
-        if run.deadline_at is not None and run.deadline_at <= lease.granted_at:
-            return ended_early(run, SafeCode.RUN_DEADLINE_EXCEEDED)
-        if run.abandoned >= self._settings.max_abandoned:
-            return ended_early(run, SafeCode.RUN_STALE_RUNNING)
-        return self._denial(run, authority)
-
-    def _denial(self, run: RunRecord, authority: Authority) -> Ending | None:
-        if authority.refusal is not None:
-            return denied(run, authority.refusal)
-        if run.operation not in self._works:
-            return denied(run, SafeCode.OPERATION_UNKNOWN)
-        try:
-            self._check_connection(authority.connection)
-        except RunFatalError as error:
-            return denied(run, error.code, error.context.get("field"))
-        return None
 
     async def _work(self, slice_: RunSlice) -> None:
         if slice_.run.expanded_at is None and not await self._expand(slice_):

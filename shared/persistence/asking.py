@@ -30,6 +30,8 @@ class Kind(Generic[Q, A]):
 class Asking(Protocol):
     """Who asks, inside one transaction."""
 
+    is_shared: bool  # with others, who wait until all is done
+
     @property
     def connection(self) -> AsyncConnection:
         """The connection, for statements of which only one is under way at a time."""
@@ -46,6 +48,7 @@ class Alone:
     def __init__(self, connection: AsyncConnection) -> None:
         """Ask inside `connection`'s transaction."""
         self.connection = connection
+        self.is_shared = False
 
     async def ask(self, kind: Kind[Q, A], question: Q) -> A:
         """Ask at once."""
@@ -59,6 +62,7 @@ class Member:
     def __init__(self, rounds: "Rounds") -> None:
         """Ask in these rounds."""
         self._rounds = rounds
+        self.is_shared = True
         self.has_changed = False
 
     @property

@@ -4,38 +4,36 @@ Each method first locks the run's row under the fence, so that nobody can take t
 write, and raises `LeaseLost` when the epoch has moved on.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from itertools import pairwise
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Executable, Select, bindparam, cast, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.domain.errors import SafeCode, safe_context
-from shared.domain.items import ItemState
+from shared.domain.errors import SafeCode
 from shared.domain.runs import Counts, RunType, WaitReason
+from shared.persistence import ledger_questions as questions
 from shared.persistence import ledger_statements as statements
 from shared.persistence import plan_secrets
-from shared.persistence.arrays import Types, array_values
-from shared.persistence.asking import Asking, Kind
-from shared.persistence.changing import Change, Changed, Columns, changing, row_of
+from shared.persistence import settle_statements as settling
+from shared.persistence.arrays import array_values
+from shared.persistence.asking import Asking
+from shared.persistence.changing import Change, Changed, row_of
 from shared.persistence.database import allow_long
 from shared.persistence.items import close_open_items, items_at
-from shared.persistence.leases import HELD, SqlLeases, fenced, held
-from shared.persistence.run_rows import RUN_TABLES, RunTable, run_record
+from shared.persistence.leases import SqlLeases, fenced, held
+from shared.persistence.run_rows import RUN_TABLES, run_record
 from shared.persistence.runs import ending_values
 from shared.persistence.vault import Keys, NoKeys
 from shared.ports import Ending, Intent, Item, ItemResult, Lease, NewItem, RunRecord
 
 FEW = 20  # outcomes of a run that may be settled together with those of other runs
 _FAR_APART = 2_000  # ordinals; items between two outcomes cost less than another statement
-_STATES = {state.value: state for state in ItemState}
 _ordinal = attrgetter("ordinal")
 _INSERT_CHUNK = 1000  # rows of one INSERT: 32,767 bind parameters is the protocol's limit
 
@@ -57,7 +55,7 @@ class SqlLedger(SqlLeases):
 
     async def start(self, lease: Lease) -> RunRecord:
         """Set a queued run running and count its event."""
-        return await self._change(_STARTED, lease)
+        return await self._change(questions.STARTED, lease)
 
     async def add_items(self, lease: Lease, items: Sequence[NewItem], *, first_ordinal: int = 0) -> None:
         """Insert item rows in order; rows that are there already stay as they are."""
@@ -81,13 +79,12 @@ class SqlLedger(SqlLeases):
             chunk = rows[start : start + _INSERT_CHUNK]
             await self._connection.execute(insert(table.items).values(chunk).on_conflict_do_nothing())
 
-    async def expand_from(self, lease: Lease, source: Select[Any], *, are_few: bool = False) -> None:
+    async def expand_from(self, lease: Lease, source: Select[Any]) -> None:
         """Insert item rows by a query that yields ordinal, item_id, phase, label and policy_type (and plan).
 
-        A row that is there already is a defect: whoever expands a run commits all of it or nothing. `are_few`: no more
-        than a request can name.
+        A row that is there already is a defect: whoever expands a run commits all of it or nothing.
         """
-        if not are_few:
+        if not self._asking.is_shared:  # who shares has few items
             await allow_long(self._connection)
         table = RUN_TABLES[lease.run_type]
         names = ["tenant_id", "run_id", *(c.name for c in source.selected_columns)]
@@ -101,7 +98,7 @@ class SqlLedger(SqlLeases):
 
     async def expanded(self, lease: Lease) -> RunRecord:
         """Fix the run's total as the number of its item rows."""
-        return await self._change(_EXPANDED, lease)
+        return await self._change(questions.EXPANDED, lease)
 
     async def open_items(self, lease: Lease, *, limit: int) -> Sequence[Item]:
         """Return items that may be worked now, in order; only of the lowest phase that has an open item.
@@ -109,7 +106,7 @@ class SqlLedger(SqlLeases):
         Moves the run's mark, so that finished items are passed over once and not with every page. Without the lease it
         returns nothing: the write that follows is refused.
         """
-        items = await self._asking.ask(_PAGE[lease.run_type], {**held(lease), "page_size": limit})
+        items = await self._asking.ask(questions.PAGE[lease.run_type], {**held(lease), "page_size": limit})
         if not any(item.plan for item in items):
             return items
         plans = await plan_secrets.unveil(self._keys, [(item.item_id, item.plan) for item in items])
@@ -134,7 +131,7 @@ class SqlLedger(SqlLeases):
         given = array_values("given", statements.INTENT_TYPES, data)
         values = {
             **self._of(lease),
-            **_bounds([intent.ordinal for intent in intents]),
+            **questions.bounds([intent.ordinal for intent in intents]),
             **given,
             "new_epoch": lease.epoch,
         }
@@ -150,7 +147,7 @@ class SqlLedger(SqlLeases):
         """
         first, *others = _spans(await self._protected(lease, results))
         if len(first) <= FEW and not others:
-            return self._record(lease, await self._asking.ask(_FEW_SETTLED[lease.run_type], (lease, first)))
+            return self._record(lease, await self._asking.ask(questions.FEW_SETTLED[lease.run_type], (lease, first)))
         run = await self._settle(lease, first)
         for span in others:
             run = await self._settle(lease, span)
@@ -168,7 +165,7 @@ class SqlLedger(SqlLeases):
         return [replace(one, plan=plans[one.ordinal]) if one.plan else one for one in results]
 
     async def _settle(self, lease: Lease, span: Sequence[ItemResult]) -> RunRecord:
-        return await self._run(statements.settle(lease.run_type), lease, _settlement(lease, span))
+        return await self._run(settling.settle(lease.run_type), lease, questions.settlement(lease, span))
 
     async def progressed(self, lease: Lease) -> RunRecord:
         """Count an event of progress."""
@@ -203,11 +200,11 @@ class SqlLedger(SqlLeases):
             closed = await close_open_items(self._connection, table, self._tenant_id, lease.run_id, ending.code)
         counted = {"closed_failed": closed.failed, "closed_skipped": closed.skipped}
         values = {**ending_values(table, ending), **counted, "closed_processed": closed.processed}
-        return await self._change(_FINISHED, lease, values)
+        return await self._change(questions.FINISHED, lease, values)
 
     async def outcomes(self, lease: Lease) -> Mapping[str, int]:
         """Count the run's items by outcome."""
-        return await self._asking.ask(_OUTCOMES[lease.run_type], (lease.tenant_id, lease.run_id))
+        return await self._asking.ask(questions.OUTCOMES[lease.run_type], (lease.tenant_id, lease.run_id))
 
     async def failures(self, lease: Lease, *, limit: int = 100) -> list[dict[str, Any]]:
         """Return the first failed items with their safe codes: the compact summary for people."""
@@ -240,147 +237,8 @@ class SqlLedger(SqlLeases):
         return {"of_tenant": self._tenant_id, "of_run": lease.run_id}
 
 
-def _changing(
-    name: str, types: Mapping[RunType, Types], build: Callable[[RunTable, Columns], Any]
-) -> dict[RunType, Change]:
-    return {
-        run_type: changing(f"ledger.{name}.{run_type}", types[run_type], "held_run", partial(build, table))
-        for run_type, table in RUN_TABLES.items()
-    }
-
-
-_BY_LEASE = dict.fromkeys(RUN_TABLES, HELD)
-_STARTED = _changing("start", _BY_LEASE, statements.start)
-_EXPANDED = _changing("expanded", _BY_LEASE, statements.expanded)
-_FINISHED = _changing("finish", statements.FINISH_TYPES, statements.finish)
-
-
-def _paging(run_type: RunType) -> Callable[[AsyncConnection, Sequence[Mapping[str, Any]]], Any]:
-    async def open_pages(connection: AsyncConnection, asked: Sequence[Mapping[str, Any]]) -> list[list[Item]]:
-        if len(asked) == 1:
-            rows = await connection.execute(statements.open_page(run_type), asked[0])
-            return [[_item(row) for row in rows]]
-        types = statements.PAGE_TYPES
-        given = array_values("given", types, {name: [one[name] for one in asked] for name in types})
-        pages: dict[UUID, list[Item]] = {one["held_run"]: [] for one in asked}
-        for run_id, *row in await connection.execute(statements.open_pages(run_type), given):
-            pages[run_id].append(_item(row))
-        return [pages[one["held_run"]] for one in asked]
-
-    return open_pages
-
-
-Settled: TypeAlias = tuple[Lease, Sequence[ItemResult]]
-
-
-def _settling(run_type: RunType) -> Callable[[AsyncConnection, Sequence[Settled]], Any]:
-    async def settle(connection: AsyncConnection, asked: Sequence[Settled]) -> list[Changed]:
-        """Lock the runs in the order of their ids, as whoever takes them up."""
-        if len(asked) == 1:
-            [(lease, results)] = asked
-            values = {**held(lease), **_settlement(lease, results)}
-            return [row_of(await connection.execute(statements.settle(run_type), values))]
-        leases = sorted((held(lease) for lease, _ in asked), key=lambda one: (one["held_tenant"], one["held_run"]))
-        outcomes = [(lease.run_id, one, _kind(one)) for lease, results in asked for one in results]
-        columns: dict[str, list[Any]] = {
-            "run": [run_id for run_id, _, _ in outcomes],
-            "ordinal": [result.ordinal for _, result, _ in outcomes],
-            **{name: [kind[name] for _, _, kind in outcomes] for name in statements.KIND_TYPES[run_type]},
-        }
-        given = {
-            **array_values("leases", HELD, {name: [one[name] for one in leases] for name in HELD}),
-            **array_values("given", statements.EACH_TYPES[run_type], columns),
-        }
-        rows = (await connection.execute(statements.settle_each(run_type), given)).mappings()
-        settled = {row["id"]: dict(row) for row in rows}
-        return [settled.get(lease.run_id) for lease, _ in asked]
-
-    return settle
-
-
-def _counting(run_type: RunType) -> Callable[[AsyncConnection, Sequence[tuple[UUID, UUID]]], Any]:
-    async def count(connection: AsyncConnection, asked: Sequence[tuple[UUID, UUID]]) -> list[dict[str, int]]:
-        of_tenants, run_ids = zip(*asked, strict=True)
-        given = array_values("given", statements.OUTCOMES_TYPES, {"tenant": of_tenants, "run": run_ids})
-        counted: dict[UUID, dict[str, int]] = {run_id: {} for run_id in run_ids}
-        for run_id, outcome, number in await connection.execute(statements.outcomes(run_type), given):
-            counted[run_id][outcome] = number
-        return [counted[run_id] for run_id in run_ids]
-
-    return count
-
-
-_PAGE: dict[RunType, Kind[Mapping[str, Any], list[Item]]] = {
-    run_type: Kind(f"ledger.page.{run_type}", _paging(run_type), changes=True) for run_type in RUN_TABLES
-}
-_FEW_SETTLED: dict[RunType, Kind[Settled, Changed]] = {
-    run_type: Kind(f"ledger.settle.{run_type}", _settling(run_type), changes=True, is_conditional=True)
-    for run_type in RUN_TABLES
-}
-_OUTCOMES: dict[RunType, Kind[tuple[UUID, UUID], dict[str, int]]] = {
-    run_type: Kind(f"ledger.outcomes.{run_type}", _counting(run_type)) for run_type in RUN_TABLES
-}
-
-
-def _settlement(lease: Lease, span: Sequence[ItemResult]) -> dict[str, Any]:
-    """Return what `statements.settle` is given for outcomes in the order of their ordinals."""
-    kinds, given = _kinds(span)
-    arrays = array_values("given", statements.KIND_TYPES[lease.run_type], given)
-    of = {"of_tenant": lease.tenant_id, "of_run": lease.run_id}
-    return {**of, **_bounds([one.ordinal for one in span]), "given_kinds": kinds, **arrays}
-
-
 def _spans(results: Sequence[ItemResult]) -> list[Sequence[ItemResult]]:
     """Return the results in order, cut where ordinals lie far apart; at least one span, which may be empty."""
     ordered = sorted(results, key=_ordinal)
     ends = [i for i, (one, next_) in enumerate(pairwise(ordered), 1) if next_.ordinal - one.ordinal > _FAR_APART]
     return [ordered[begin:end] for begin, end in zip([0, *ends], [*ends, len(ordered)], strict=True)]
-
-
-def _kinds(span: Sequence[ItemResult]) -> tuple[list[int], dict[str, list[Any]]]:
-    """Return which kind of outcome each ordinal of the span has, from 1, and the kinds as columns, one array each."""
-    lowest, highest = (span[0].ordinal, span[-1].ordinal) if span else (0, -1)
-    kinds = [0] * (highest - lowest + 1)
-    known: dict[Hashable, int] = {}
-    distinct: list[ItemResult] = []
-    for result in span:
-        same = (result.outcome, result.code, result.remote_id, result.retry_in, result.is_attempt, result.keep_intent)
-        key: Hashable = same if not result.context and result.plan is None else result.ordinal
-        kind = known.get(key)
-        if kind is None:
-            distinct.append(result)
-            kind = known[key] = len(distinct)
-        kinds[result.ordinal - lowest] = kind
-    columns = [_kind(result) for result in distinct]
-    return kinds, {name: [column[name] for column in columns] for name in _KIND}
-
-
-def _kind(result: ItemResult) -> dict[str, Any]:
-    """Return what an outcome makes of its item, as columns."""
-    return {
-        "state": result.outcome.state if result.outcome else ItemState.PENDING,
-        "outcome": result.outcome,
-        "code": result.code,
-        "context": safe_context(result.context) if result.context else None,
-        "remote_id": result.remote_id,
-        "plan": dict(result.plan) if result.plan is not None else None,
-        "delay_ms": _milliseconds(result.retry_in),
-        "attempts": int(result.is_attempt),
-        "keeps_intent": result.outcome is None and result.keep_intent,
-    }
-
-
-_KIND = statements.KIND_TYPES[RunType.RESTORE]  # which has all of them
-
-
-def _bounds(ordinals: Sequence[int]) -> dict[str, int]:
-    return {"lowest": min(ordinals), "highest": max(ordinals)} if ordinals else {"lowest": 0, "highest": -1}
-
-
-def _milliseconds(delay: timedelta | None) -> int | None:
-    return None if delay is None else round(delay.total_seconds() * 1000)
-
-
-def _item(row: Iterable[Any]) -> Item:
-    ordinal, item_id, state, *others = tuple(row)
-    return Item(ordinal, item_id, _STATES[state], *others)

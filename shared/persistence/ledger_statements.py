@@ -25,17 +25,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.sql.dml import ReturningUpdate
-from sqlalchemy.types import BigInteger, Boolean, Integer, SmallInteger, Text, Uuid
+from sqlalchemy.types import Boolean, Integer, Text, Uuid
 
 from shared.domain.items import ItemState
 from shared.domain.runs import TRANSITIONS, RunStatus, RunType, WaitReason
-from shared.persistence.arrays import Types, array_columns, array_table, found_for_each
+from shared.persistence.arrays import Types, array_table
 from shared.persistence.changing import Columns, parameters
 from shared.persistence.items import OPEN_WORDS
 from shared.persistence.leases import HELD, holds, lease_columns
 from shared.persistence.run_rows import RUN_TABLES, RunTable
 from shared.persistence.runs import ENDING_TYPES, ending_columns, watchers_of
-from shared.persistence.tables import JSONB, restore_run_items
+from shared.persistence.tables import restore_run_items
 from shared.persistence.turns import paused
 from shared.ports import Item
 
@@ -43,7 +43,7 @@ _NOW = func.clock_timestamp()
 _STARTABLE = tuple(sorted(one.value for one in RunStatus if RunStatus.RUNNING in TRANSITIONS[one]))
 _TENANT = bindparam("of_tenant", type_=restore_run_items.c.tenant_id.type)
 _RUN = bindparam("of_run", type_=restore_run_items.c.run_id.type)
-_LOWEST, _HIGHEST = bindparam("lowest", type_=Integer()), bindparam("highest", type_=Integer())
+LOWEST, HIGHEST = bindparam("lowest", type_=Integer()), bindparam("highest", type_=Integer())
 
 VEILED = frozenset({"request_hash", "before_sha256", "left_fingerprint", "left_assignments_fingerprint"})
 _UNDO_TYPES: Types = dict.fromkeys(("before_sha256", "left_fingerprint", "left_assignments_fingerprint"), Text())
@@ -53,20 +53,6 @@ INTENT_TYPES: Types = {
     "request_hash": Text(),
     "remote_id": Text(),
     **_UNDO_TYPES,
-}
-_BULK_KIND: Types = {
-    "state": Text(),
-    "outcome": Text(),
-    "code": Text(),
-    "context": JSONB,
-    "remote_id": Text(),
-    "delay_ms": BigInteger(),
-    "attempts": Integer(),
-    "keeps_intent": Boolean(),
-}
-KIND_TYPES: dict[RunType, Types] = {RunType.BULK: _BULK_KIND, RunType.RESTORE: {**_BULK_KIND, "plan": JSONB}}
-EACH_TYPES: dict[RunType, Types] = {
-    run_type: {"run": Uuid(), "ordinal": Integer(), **types} for run_type, types in KIND_TYPES.items()
 }
 
 
@@ -92,14 +78,14 @@ def expanded(table: RunTable, given: Columns) -> ReturningUpdate[Any]:
     """Set the total to the number of item rows."""
     items, runs = table.items.c, table.runs.c
     total = select(func.count()).where(items.tenant_id == runs.tenant_id, items.run_id == runs.id)
-    return _change(table, given, expanded_at=_NOW, total_items=total.scalar_subquery())
+    return change(table, given, expanded_at=_NOW, total_items=total.scalar_subquery())
 
 
 @cache
 def progressed(run_type: RunType) -> ReturningUpdate[Any]:
     """Count an event."""
     table = RUN_TABLES[run_type]
-    return _change(table, parameters(HELD), event_seq=table.runs.c.event_seq + 1)
+    return change(table, parameters(HELD), event_seq=table.runs.c.event_seq + 1)
 
 
 PAGE_TYPES: Types = {**HELD, "page_size": Integer()}
@@ -165,7 +151,7 @@ def intend() -> UpdateBase:
     given = array_table("given", INTENT_TYPES)
     return (
         update(restore_run_items)
-        .where(_is_open_within(table), items.ordinal == given.c.ordinal)
+        .where(is_open_within(table), items.ordinal == given.c.ordinal)
         .values(
             state=ItemState.INTENT.value,
             step=given.c.step,
@@ -185,110 +171,6 @@ def intend() -> UpdateBase:
 
 
 @cache
-def settle(run_type: RunType) -> ReturningUpdate[Any]:
-    """Lock the run, record its items' outcomes and count those that changed.
-
-    Outcomes of one kind are sent once. `kinds` says for each ordinal from `lowest` to `highest` which of them it has,
-    from 1, or 0 where it has none. A join would do the same, but the planner does not know how long an array is, and
-    now and then compares each item with each outcome.
-    """
-    table = RUN_TABLES[run_type]
-    runs = table.runs.c
-    arrays = array_columns("given", {"kinds": SmallInteger(), **KIND_TYPES[run_type]})
-    ours = select(runs.id, *arrays).where(holds(table)).with_for_update(key_share=True).cte("ours")
-    recorded = _recorded(table, ours)
-    counts = _counts(recorded).cte("counts")
-    grown = {name: select(counts.c[name]).scalar_subquery() for name in _COUNTED}
-    return _grown(table, parameters(HELD), grown).where(runs.id == select(ours.c.id).scalar_subquery())
-
-
-@cache
-def settle_each(run_type: RunType) -> ReturningUpdate[Any]:
-    """Do the same for the outcomes of several runs that have few items each.
-
-    `leases` has a row for each run, locked in their order, and `given` one for each outcome.
-    """
-    table = RUN_TABLES[run_type]
-    runs, items = table.runs.c, table.items.c
-    leases, given = array_table("leases", HELD), array_table("given", EACH_TYPES[run_type])
-    locked = select(runs.tenant_id, runs.id).where(holds(table, leases.c)).with_for_update(key_share=True)
-    ours = found_for_each(leases, locked, *leases.c).cte("ours")
-    recorded = (
-        update(table.items)
-        .where(items.tenant_id == ours.c.tenant_id, items.run_id == ours.c.id, ours.c.id == given.c.run)
-        .where(items.ordinal == given.c.ordinal, items.state.in_(OPEN_WORDS))
-        .values(**_changes(table, given.c))
-        .returning(items.run_id, items.state)
-        .cte("recorded")
-    )
-    counts = _counts(recorded, recorded.c.run_id).group_by(recorded.c.run_id).cte("counts")
-    grown = select(ours, *(func.coalesce(counts.c[name], 0).label(name) for name in _COUNTED))
-    by_run = grown.select_from(ours.outerjoin(counts, counts.c.run_id == ours.c.id)).cte("by_run")
-    return _grown(table, by_run.c, by_run.c)
-
-
-_COUNTED = ("succeeded", "failed", "skipped", "processed")
-
-
-def _counts(recorded: CTE, *beside: ColumnElement[Any]) -> Select[Any]:
-    bad = (ItemState.FAILED.value, ItemState.UNKNOWN.value)
-    final = tuple(state.value for state in ItemState if state.is_final)
-    return select(
-        *beside,
-        func.count().filter(recorded.c.state == ItemState.SUCCEEDED.value).label("succeeded"),
-        func.count().filter(recorded.c.state.in_(bad)).label("failed"),
-        func.count().filter(recorded.c.state == ItemState.SKIPPED.value).label("skipped"),
-        func.count().filter(recorded.c.state.in_(final)).label("processed"),
-    )
-
-
-def _grown(table: RunTable, given: Columns, by: Columns) -> ReturningUpdate[Any]:
-    runs = table.runs.c
-    return _change(
-        table,
-        given,
-        succeeded=runs.succeeded + by["succeeded"],
-        failed=runs.failed + by["failed"],
-        skipped=runs.skipped + by["skipped"],
-        processed_items=runs.processed_items + by["processed"],
-        abandoned=case((by["processed"] > 0, 0), else_=runs.abandoned),
-    )
-
-
-def _recorded(table: RunTable, ours: CTE) -> CTE:
-    items = table.items.c
-    kind = ours.c.given_kinds[items.ordinal - _LOWEST + 1]
-    given = {key: ours.c[f"given_{key}"][kind] for key in KIND_TYPES[table.run_type]}
-    return (
-        update(table.items)
-        .where(_is_open_within(table), kind > 0, items.run_id == ours.c.id)
-        .values(**_changes(table, given))
-        .returning(items.state)
-        .cte("recorded")
-    )
-
-
-def _changes(table: RunTable, given: Columns) -> dict[str, Any]:
-    """Return what an outcome makes of its item."""
-    items = table.items.c
-    is_intent = items.state == ItemState.INTENT.value
-    delay = cast(func.make_interval(0, 0, 0, 0, 0, 0, given["delay_ms"] / 1000.0), INTERVAL)
-    changes: dict[str, Any] = {
-        "state": case((and_(given["keeps_intent"], is_intent), items.state), else_=given["state"]),
-        "outcome": given["outcome"],
-        "error_code": given["code"],
-        "error_context": given["context"],
-        "remote_id": func.coalesce(given["remote_id"], items.remote_id),
-        "attempt": items.attempt + given["attempts"],
-        "not_before": case((given["delay_ms"].is_not(None), _NOW + delay), else_=None),
-        "updated_at": _NOW,
-    }
-    if table.run_type is RunType.RESTORE:
-        changes["plan"] = func.coalesce(given["plan"], restore_run_items.c.plan)
-    return changes
-
-
-@cache
 def release(run_type: RunType) -> ReturningUpdate[Any]:
     """Give the lease up, with a time to come back at or with a place in the tenant's line."""
     table = RUN_TABLES[run_type]
@@ -296,7 +178,7 @@ def release(run_type: RunType) -> ReturningUpdate[Any]:
     due = _NOW + bindparam("new_wait", type_=INTERVAL)
     in_line = case((paused(table), WaitReason.PAUSED.value), else_=WaitReason.TENANT_CAP.value)
     counted = bindparam("new_is_attempt", type_=Boolean())
-    return _change(
+    return change(
         table,
         parameters(HELD),
         **lease_columns(),
@@ -369,14 +251,15 @@ def skipped(run_type: RunType) -> Select[Any]:
     )
 
 
-def _change(table: RunTable, given: Columns, **changes: Any) -> ReturningUpdate[Any]:  # noqa: ANN401  values of any type
+def change(table: RunTable, given: Columns, **changes: Any) -> ReturningUpdate[Any]:  # noqa: ANN401  values of any type
+    """Change the run's row under the fence, and return it."""
     known = (*table.columns(), paused(table).label("is_paused"))
     return update(table.runs).where(holds(table, given)).values(**changes).returning(*known)
 
 
 def _told(table: RunTable, given: Columns, **changes: Any) -> ReturningUpdate[Any]:  # noqa: ANN401  values of any type
     """Change a run whose row this transaction has locked already: only then nobody who joins it is missed."""
-    return _change(table, given, **changes).returning(watchers_of(table).label("watchers"))
+    return change(table, given, **changes).returning(watchers_of(table).label("watchers"))
 
 
 def _first_open(table: RunTable) -> ColumnElement[int]:
@@ -402,10 +285,10 @@ def _open_from(table: RunTable, mark: Columns) -> ColumnElement[bool]:
     return and_(is_open, items.phase == phase.scalar_subquery())
 
 
-def _is_open_within(table: RunTable) -> ColumnElement[bool]:
+def is_open_within(table: RunTable) -> ColumnElement[bool]:
     """Match open items between two ordinals: without them every item of the run would be looked at."""
     items = table.items.c
-    return and_(_of_run(table), items.ordinal.between(_LOWEST, _HIGHEST), items.state.in_(OPEN_WORDS))
+    return and_(_of_run(table), items.ordinal.between(LOWEST, HIGHEST), items.state.in_(OPEN_WORDS))
 
 
 def _of_run(table: RunTable) -> ColumnElement[bool]:

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     Boolean,
     ColumnElement,
+    Insert,
     Select,
     Text,
     Uuid,
+    and_,
     any_,
     bindparam,
     case,
@@ -26,8 +29,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.connectors.port import PolicyRef
-from shared.persistence.arrays import unnested
-from shared.persistence.tables import bulk_operation_runs, policies
+from shared.persistence.arrays import Types, array_table, array_values, unnested
+from shared.persistence.asking import Asking, Kind
+from shared.persistence.tables import bulk_operation_run_items, bulk_operation_runs, policies
 from shared.persistence.vault import Keys, NoKeys
 from shared.ports import PolicyRecord
 from shared.runtime.ids import new_id
@@ -48,9 +52,10 @@ class Listing:
 class SqlPolicies:
     """Policies of one tenant, inside one transaction."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID, keys: Keys | None = None) -> None:
-        """Work inside `connection`'s transaction, with the tenant's keys."""
-        self._connection = connection
+    def __init__(self, asking: Asking, tenant_id: UUID, keys: Keys | None = None) -> None:
+        """Work inside the transaction of `asking`, with the tenant's keys."""
+        self._asking = asking
+        self._connection = asking.connection
         self._tenant_id = tenant_id
         self._keys = keys or NoKeys()
 
@@ -113,28 +118,19 @@ class SqlPolicies:
             .values(snapshot_sha256=locked.c.sha256, captured_at=func.clock_timestamp())
         )
 
-    def items_of_run(self, run_id: UUID, phases: Mapping[str, int]) -> Select[Any]:
-        """Select item rows for the explicit selection on a bulk run's row (`ledger.expand_from`).
+    async def expand_selection(self, run_id: UUID, phases: Mapping[str, int]) -> None:
+        """Insert the item rows of the explicit selection on a bulk run's row.
 
         An id that is no policy of this tenant keeps its row, with an empty type: nothing is left out silently.
         """
-        element = func.jsonb_array_elements_text(bulk_operation_runs.c.item_ids).table_valued("value", name="element")
-        chosen = (
-            select(cast(element.c.value, _UUID).label("id"))
-            .distinct()
-            .select_from(bulk_operation_runs.join(element, true()))
-            .where(bulk_operation_runs.c.tenant_id == self._tenant_id, bulk_operation_runs.c.id == run_id)
-            .subquery("chosen")
-        )
-        on_policy = (policies.c.tenant_id == self._tenant_id) & (policies.c.id == chosen.c.id)
-        return self._items(phases, chosen.c.id).select_from(chosen.outerjoin(policies, on_policy))
+        await self._asking.ask(_expansion(tuple(phases.items())), (self._tenant_id, run_id))
 
     def items_of_types(
         self, policy_types: Sequence[str], phases: Mapping[str, int], *, first_ordinal: int = 0
     ) -> Select[Any]:
         """Select item rows for every policy of these types that its last listing held (`ledger.expand_from`)."""
         types = cast(bindparam("types", list(policy_types)), ARRAY(Text))
-        return self._items(phases, policies.c.id, first_ordinal).where(
+        return _items(phases, policies.c.id, first_ordinal).where(
             policies.c.tenant_id == self._tenant_id,
             policies.c.policy_type == any_(types),
             policies.c.missing_since.is_(None),
@@ -169,18 +165,6 @@ class SqlPolicies:
         ).returning(is_new)
         return sum((await self._connection.scalars(upsert)).all())
 
-    def _items(self, phases: Mapping[str, int], item_id: Any, first_ordinal: int = 0) -> Select[Any]:  # noqa: ANN401  any column of UUIDs
-        policy_type = func.coalesce(policies.c.policy_type, "")
-        phase = case(dict(phases), value=policy_type, else_=max(phases.values(), default=0))
-        order = (phase, policy_type, policies.c.display_name, item_id)
-        return select(
-            (func.row_number().over(order_by=order) - 1 + first_ordinal).label("ordinal"),
-            item_id.label("item_id"),
-            phase.label("phase"),
-            func.coalesce(policies.c.display_name, cast(item_id, Text)).label("label"),
-            policy_type.label("policy_type"),
-        )
-
     def _select(self) -> Select[Any]:
         return select(*_COLUMNS).where(policies.c.tenant_id == self._tenant_id)
 
@@ -190,3 +174,57 @@ class SqlPolicies:
 
 def _any_of(ids: Sequence[UUID]) -> Any:  # noqa: ANN401  the operand of a comparison
     return any_(cast(bindparam("ids", list(ids)), ARRAY(_UUID)))
+
+
+def _items(
+    phases: Mapping[str, int],
+    item_id: ColumnElement[UUID],
+    first_ordinal: int = 0,
+    of_run: ColumnElement[UUID] | None = None,
+) -> Select[Any]:
+    """Select item rows out of `policies`, foundations first; numbered within each run where they are of several."""
+    policy_type = func.coalesce(policies.c.policy_type, "")
+    phase = case(dict(phases), value=policy_type, else_=max(phases.values(), default=0))
+    order = (phase, policy_type, policies.c.display_name, item_id)
+    return select(
+        (func.row_number().over(order_by=order, partition_by=of_run) - 1 + first_ordinal).label("ordinal"),
+        item_id.label("item_id"),
+        phase.label("phase"),
+        func.coalesce(policies.c.display_name, cast(item_id, Text)).label("label"),
+        policy_type.label("policy_type"),
+    )
+
+
+_RUNS: Types = {"tenant": _UUID, "run": _UUID}
+
+
+@cache
+def _expansion(phases: tuple[tuple[str, int], ...]) -> Kind[tuple[UUID, UUID], None]:
+    statement = _insert_selections(dict(phases))
+
+    async def expand(connection: AsyncConnection, asked: Sequence[tuple[UUID, UUID]]) -> list[None]:
+        of_tenants, run_ids = zip(*asked, strict=True)
+        await connection.execute(statement, array_values("given", _RUNS, {"tenant": of_tenants, "run": run_ids}))
+        return [None] * len(asked)
+
+    return Kind("policies.expand", expand, changes=True)
+
+
+def _insert_selections(phases: Mapping[str, int]) -> Insert:
+    """A row that is there already is a defect: whoever expands a run commits all of it or nothing."""
+    given, runs = array_table("given", _RUNS), bulk_operation_runs.c
+    element = func.jsonb_array_elements_text(runs.item_ids).table_valued("value", name="element")
+    is_it = and_(runs.tenant_id == given.c.tenant, runs.id == given.c.run)
+    chosen = (
+        select(given.c.tenant, given.c.run, cast(element.c.value, _UUID).label("id"))
+        .distinct()
+        .select_from(given.join(bulk_operation_runs, is_it).join(element, true()))
+        .subquery("chosen")
+    )
+    on_policy = and_(policies.c.tenant_id == chosen.c.tenant, policies.c.id == chosen.c.id)
+    rows = (
+        _items(phases, chosen.c.id, of_run=chosen.c.run)
+        .select_from(chosen.outerjoin(policies, on_policy))
+        .add_columns(chosen.c.tenant.label("tenant_id"), chosen.c.run.label("run_id"))
+    )
+    return insert(bulk_operation_run_items).from_select(list(rows.selected_columns.keys()), rows)

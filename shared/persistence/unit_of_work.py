@@ -133,7 +133,7 @@ class SqlTransaction:
     @cached_property
     def policies(self) -> SqlPolicies:
         """The inventory."""
-        return SqlPolicies(self.connection, self.tenant_id, self.keys)
+        return SqlPolicies(self.asking, self.tenant_id, self.keys)
 
     @cached_property
     def snapshots(self) -> SqlSnapshots:

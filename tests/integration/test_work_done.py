@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from benchmarks.tally import Tally
-from benchmarks.walk import NOTIFY, RELAY, START, WORK, walk
+from benchmarks.walk import NOTIFY, RELAY, START, WORK, crowd, walk
 from services.dispatcher.handlers import Door, Source
 from services.dispatcher.starts import Starts
 from shared.persistence.database import create_engine
@@ -39,6 +39,24 @@ class Counted:
         finally:
             await engine.dispose()
         return tally, messages
+
+    async def runs_together(self, count: int) -> tuple[Tally, int]:
+        """Return the tally of so many runs of one item that a worker has in hand at a time, each of its own tenant."""
+        url = self.world.engine.url.render_as_string(hide_password=False)
+        engine = create_engine(url, service="bench", pool_size=4)
+        tally = Tally()
+        chosen = []
+        for _ in range(count):
+            tenant_id = await self.world.add_tenant()
+            person = await self.world.add_member(tenant_id)
+            chosen.append((tenant_id, person.id, await self.world.add_policies(tenant_id, 1)))
+        try:
+            with tally.attached(engine):
+                await crowd(engine, chosen, tally.enter)
+        finally:
+            await engine.dispose()
+        ended = await self.world.rows("SELECT 1 FROM bulk_operation_runs WHERE status = 'succeeded'")
+        return tally, len(ended)
 
     async def starts(self, count: int) -> Tally:
         """Return the tally of so many starts that share a transaction, each of a tenant of its own."""
@@ -116,6 +134,18 @@ async def test_sixty_starts_at_once_cost_what_two_cost(counted: Counted) -> None
     assert (two.statements[START], two.commits[START], two.round_trips[START]) == (7, 1, 9)
     assert sixty.statements == two.statements
     assert sixty.round_trips == two.round_trips
+
+
+async def test_thirty_small_runs_in_hand_are_worked_by_the_transactions_of_one(counted: Counted) -> None:
+    """Three transactions, as for one run; beside its statements each has one that says how long to wait for locks."""
+    few, few_ended = await counted.runs_together(3)
+    thirty, thirty_ended = await counted.runs_together(30)
+
+    assert few.commits[WORK] <= 3
+    assert few.statements[WORK] <= 17 + 3
+    assert (thirty.statements[WORK], thirty.commits[WORK]) == (few.statements[WORK], few.commits[WORK])
+    assert thirty.round_trips[WORK] == few.round_trips[WORK] <= 23 + 3
+    assert (few_ended, thirty_ended) == (3, 33)
 
 
 async def test_the_tally_sees_what_goes_to_the_database(counted: Counted) -> None:

@@ -14,6 +14,7 @@ from services.dispatcher.commands import carry_out
 from services.dispatcher.handlers import Door
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.needs import Guarded, MemberNeed, guarded_routes
+from services.dispatcher.rates import Rates
 from services.dispatcher.refusals import SINGLY, SINGLY_OF_THE_HOUSE, Refusals
 from services.dispatcher.starts import Starts
 from services.dispatcher.subscribers import Command
@@ -223,7 +224,7 @@ async def test_every_command_leaves_a_line_when_it_was_carried_out_and_when_it_w
 
     async def told(**changes: object) -> tuple[str | None, list[tuple[UUID, str, str | None]]]:
         command = a_command(of, stage, **changes)
-        parts = {"uow": uow, "starts": starts, "metrics": Metrics(), "refusals": refusals}
+        parts = {"uow": uow, "starts": starts, "metrics": Metrics(), "refusals": refusals, "rates": Rates()}
         code = None
         try:
             await carry_out(command, message_id=str(uuid4()), user="upstream-1", **parts)  # type: ignore[arg-type]

@@ -56,7 +56,7 @@ class _CaptureIntoSet(BulkWork, ABC):
         await self.begin_set(tx, run)
         types = selected_types(run)
         if types is None:
-            await tx.ledger.expand_from(slice_.lease, tx.policies.items_of_run(run.id, PHASES), are_few=True)
+            await tx.policies.expand_selection(run.id, PHASES)
             return
         unlisted = self._unlisted.pop(run.id)
         await tx.ledger.add_items(slice_.lease, [_listing_item(key) for key in unlisted])

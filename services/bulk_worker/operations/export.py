@@ -86,10 +86,9 @@ class ExportPolicies(_Export):
         """Make one item of each selected policy."""
         types = selected_types(slice_.run)
         if types is None:
-            source = tx.policies.items_of_run(slice_.run.id, PHASES)
+            await tx.policies.expand_selection(slice_.run.id, PHASES)
         else:
-            source = tx.policies.items_of_types(types, PHASES)
-        await tx.ledger.expand_from(slice_.lease, source, are_few=types is None)
+            await tx.ledger.expand_from(slice_.lease, tx.policies.items_of_types(types, PHASES))
 
     async def hashes(self, tx: BulkTransaction, ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
         """Return the hash of each policy's latest capture."""

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql
 from shared.domain.errors import SafeCode
 from shared.domain.items import ItemState, Outcome
 from shared.domain.runs import RunType
-from shared.persistence import ledger_statements
+from shared.persistence import settle_statements
 from shared.ports import ItemResult, Lease, RunRecord, SlotLimits
 from shared.runtime.ids import new_id
 from tests.support.engine_lab import Lab, lab
@@ -108,7 +108,7 @@ async def test_an_empty_batch_changes_nothing(world: Lab) -> None:
 @pytest.mark.parametrize("run_type", RunType)
 def test_outcomes_are_not_joined_with_their_items(run_type: RunType) -> None:
     """PostgreSQL does not know how long an array is: it compared each item with each outcome, in some processes."""
-    text = str(ledger_statements.settle(run_type).compile(dialect=postgresql.dialect()))
+    text = str(settle_statements.settle(run_type).compile(dialect=postgresql.dialect()))
 
     assert "unnest" not in text
     assert "BETWEEN" in text

@@ -154,3 +154,20 @@ def test_every_caller_gets_its_own_result_in_batches_of_bounded_size(
         assert len(stayed) <= len(flushed) <= len(numbers)
 
     asyncio.run(scenario())
+
+
+async def test_what_comes_while_a_batch_waits_for_its_turn_is_in_it() -> None:
+    flush, turn = Doubling(), asyncio.Event()
+
+    async def until_its_turn() -> None:
+        await turn.wait()
+
+    batcher = Batcher(flush, max_items=3, max_wait=0, before=until_its_turn)
+    first = asyncio.create_task(batcher.submit(1))
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(batcher.submit(n)) for n in (2, 3, 4)]
+    await asyncio.sleep(0)
+    turn.set()
+
+    assert await asyncio.gather(first, *others) == [2, 4, 6, 8]
+    assert flush.batches == [[1, 2, 3], [4]]
