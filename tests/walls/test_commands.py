@@ -6,7 +6,8 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.dispatcher.handlers import Door, Source, abort_run, start_run
+from services.dispatcher.handlers import Door, Source, abort_run
+from services.dispatcher.starts import Starts
 from shared.contracts.commands import AbortRun, Start, StartBulkOperationRun, StartRestoreRun
 from shared.domain.capabilities import Capability, Role
 from shared.domain.errors import ReinstateError, SafeCode
@@ -75,7 +76,7 @@ async def told(uow: SqlUnitOfWork, command: Start | AbortRun) -> SafeCode | None
         if isinstance(command, AbortRun):
             await abort_run(command, source=source, uow=uow)
         else:
-            await start_run(command, source=source, uow=uow)
+            await Starts(uow).start(command, source)
     except ReinstateError as error:
         return error.code
     return None

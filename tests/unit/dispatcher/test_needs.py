@@ -139,7 +139,9 @@ async def test_a_need_is_asked_before_the_route_runs_and_costs_one_look_at_the_m
     nothing: Any = None
     app = FastAPI()
     problems.install(app)
-    app.state.room = Room(nothing, directory, directory, nothing, nothing, nothing, nothing)  # type: ignore[arg-type]  # what it is asked for
+    app.state.room = Room(  # type: ignore[arg-type]  # what it is asked for
+        nothing, directory, directory, nothing, nothing, nothing, nothing, nothing
+    )
     router = APIRouter(route_class=SignedInRoute, dependencies=[may(Capability.WORK_PAUSE)])
 
     @router.get(IN_TENANT)
