@@ -11,12 +11,14 @@ from cli.commands import (
     moving,
     notifications,
     pauses,
+    publish,
     restore,
     runs,
     serve,
     stack,
     tenants,
     topology,
+    upstreams,
     users,
 )
 from cli.console import EXIT_CODES, ExitCode, JsonFlag, Output, reporting, run
@@ -24,8 +26,8 @@ from cli.console import EXIT_CODES, ExitCode, JsonFlag, Output, reporting, run
 HELP = """Back up and restore the configuration of many customer tenants.
 
 Commands for people and scripts talk to the server at REINSTATE_URL (default http://127.0.0.1:8080) as the user of
-REINSTATE_TOKEN. Commands for administrators (db, topology, tenant, user, dead, serve, doctor) use DATABASE_URL,
-AMQP_URL and RABBITMQ_MANAGEMENT_URL."""
+REINSTATE_TOKEN. Commands for administrators (db, topology, tenant, user, upstream, dead, serve, doctor) use
+DATABASE_URL, AMQP_URL and RABBITMQ_MANAGEMENT_URL; `publish` uses AMQP_URL as an upstream system does."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,6 +45,7 @@ app.add_typer(notifications.app, name="notifications")
 app.add_typer(dead.app, name="dead")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(users.app, name="user")
+app.add_typer(upstreams.app, name="upstream")
 app.add_typer(stack.app, name="stack")
 app.add_typer(database.app, name="db")
 app.add_typer(topology.app, name="topology")
@@ -50,6 +53,7 @@ app.add_typer(serve.simulate, name="simulate")
 app.command("demo", epilog=EXIT_CODES)(demo.demo)
 app.command("serve", epilog=EXIT_CODES)(serve.serve)
 app.command("dev-issuer", epilog=EXIT_CODES)(issuer.dev_issuer)
+app.command("publish", epilog=EXIT_CODES)(publish.publish)
 app.command("pause", epilog=EXIT_CODES)(pauses.pause)
 app.command("resume", epilog=EXIT_CODES)(pauses.resume)
 

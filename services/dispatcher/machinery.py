@@ -16,6 +16,7 @@ from services.dispatcher.collector import DeadLetterCollector
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.oidc.identities import Verifier
 from services.dispatcher.settings import DispatcherSettings
+from services.dispatcher.signatures import Signatures
 from services.dispatcher.starts import Starts
 from services.dispatcher.streams.hub import RunStreams
 from services.dispatcher.subscribers import subscribe
@@ -36,6 +37,7 @@ from shared.persistence.notifications import SqlInboxReader
 from shared.persistence.outbox import OutboxHints, SqlOutboxSource
 from shared.persistence.run_changes import SqlRunChanges
 from shared.persistence.unit_of_work import SqlUnitOfWork
+from shared.persistence.upstreams import SqlVerificationKeys
 from shared.persistence.users import SqlDirectory
 from shared.persistence.vitals import SqlVitals
 from shared.runtime.health import State
@@ -92,7 +94,8 @@ async def running(
     publisher = ConfirmedPublisher(address, ServiceName.DISPATCHER)
     intake = Intake(address, ServiceName.DISPATCHER, publisher, graceful_timeout=GRACE)
     starts = Starts(uow, preview_age=settings.preview_age)
-    subscribe(intake, uow, starts, metrics, prefetch=settings.dispatcher_prefetch)
+    signatures = Signatures(SqlVerificationKeys(engine), uow, settings.signature_rules)
+    subscribe(intake, uow, starts, signatures, metrics, prefetch=settings.dispatcher_prefetch)
     machinery = Machinery(
         Room(
             uow,

@@ -1,16 +1,71 @@
 """Settings of the dispatcher, from the environment."""
 
-from pydantic import Field
+from datetime import timedelta
+from enum import StrEnum
+
+from pydantic import Field, ValidationInfo, field_validator
 
 from services.dispatcher.oidc.settings import SigningInSettings
 from services.dispatcher.streams.settings import StreamSettings
+from shared.domain.upstreams import SignatureRules
+from shared.runtime.settings import Mode
 
 MAX_BODY = 8 * 1024 * 1024  # bytes; an explicit selection of 100,000 ids is 3.9 MB
 MAX_IMPORT = 64 * 1024 * 1024  # bytes of an archive; a tenant with 2,000 policies makes about 3 MB
 MAX_REQUESTS = 128  # of which as many work as there are database connections; the others wait for one
 
 
-class DispatcherSettings(SigningInSettings):
+class CommandSignatures(StrEnum):
+    """Whether commands from the broker have to be signed. A signature that is there is checked either way."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+
+
+class SignedCommandSettings(SigningInSettings):
+    """How much of a proof a command needs."""
+
+    command_signatures: CommandSignatures | None = Field(
+        default=None,
+        description="whether commands have to be signed: required, or optional, which development alone may say and"
+        " which is the default there",
+    )
+    command_max_age: float = Field(
+        default=3600,
+        ge=60,
+        le=604800,  # less than the inbox remembers: what is too old for it is too old by its signature
+        description="age from which on a signed command is refused, waiting and retries included",
+    )
+    command_tolerance: float = Field(
+        default=300, ge=0, le=3600, description="how far the clock of who signs may be off, either way"
+    )
+
+    @field_validator("command_signatures", mode="before")
+    @classmethod
+    def _empty_says_nothing(cls, value: object) -> object:
+        return value or None
+
+    @field_validator("command_signatures")
+    @classmethod
+    def _is_required_in_production(
+        cls, value: CommandSignatures | None, info: ValidationInfo
+    ) -> CommandSignatures | None:
+        mode = info.data.get("reinstate_mode", Mode.PRODUCTION)
+        if value is CommandSignatures.OPTIONAL and mode is not Mode.DEVELOPMENT:
+            raise ValueError("optional only where REINSTATE_MODE is development")
+        return value
+
+    @property
+    def signature_rules(self) -> SignatureRules:
+        """The same in the words of the law."""
+        required = self.command_signatures is CommandSignatures.REQUIRED
+        if self.command_signatures is None:
+            required = self.reinstate_mode is not Mode.DEVELOPMENT
+        age, tolerance = timedelta(seconds=self.command_max_age), timedelta(seconds=self.command_tolerance)
+        return SignatureRules(required, age, tolerance)
+
+
+class DispatcherSettings(SignedCommandSettings):
     """Validated at start."""
 
     dispatcher_prefetch: int = Field(

@@ -101,6 +101,17 @@ class SafeCode(StrEnum):
     RESTORE_APP_UNCERTAIN = "restore.app_uncertain"
     RESTORE_FIXED_AT_CREATION = "restore.fixed_at_creation"
     AUTHZ_TENANT_MISSING = "authz.tenant_missing"
+    SIGNATURE_MISSING = "signature.missing"
+    SIGNATURE_INVALID = "signature.invalid"
+    SIGNATURE_KEY_UNKNOWN = "signature.key_unknown"
+    SIGNATURE_KEY_REVOKED = "signature.key_revoked"
+    SIGNATURE_KEY_EXPIRED = "signature.key_expired"
+    SIGNATURE_KEY_NOT_YET_VALID = "signature.key_not_yet_valid"
+    SIGNATURE_TOO_OLD = "signature.too_old"
+    SIGNATURE_FROM_THE_FUTURE = "signature.from_the_future"
+    UPSTREAM_TENANT_NOT_ALLOWED = "upstream.tenant_not_allowed"
+    UPSTREAM_OPERATION_NOT_ALLOWED = "upstream.operation_not_allowed"
+    UPSTREAM_NOT_THE_PUBLISHER = "upstream.not_the_publisher"
 
     @property
     def family(self) -> str:
@@ -121,6 +132,7 @@ CONTEXT_KEYS = frozenset(
         "graph_request_id",
         "http_status",
         "item_id",
+        "key_id",
         "limit",
         "message_id",
         "operation",
@@ -132,6 +144,7 @@ CONTEXT_KEYS = frozenset(
         "run_id",
         "size",
         "status",
+        "upstream",
     }
 )
 

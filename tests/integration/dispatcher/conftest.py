@@ -11,6 +11,7 @@ from services.dispatcher.settings import DispatcherSettings
 from shared.domain.operations import Role
 from shared.messaging.topology_admin import apply
 from shared.persistence.database import create_engine
+from shared.runtime.settings import Mode
 from tests.support.builders import Person, World
 from tests.support.rabbit import Rabbit
 
@@ -43,6 +44,7 @@ def settings(rabbit: Rabbit, database_url: str) -> DispatcherSettings:
     return DispatcherSettings(
         amqp_url=rabbit.amqp_url,  # type: ignore[arg-type]  # pydantic reads the text
         database_url=database_url,
+        reinstate_mode=Mode.DEVELOPMENT,  # commands need no signature there; those of `test_signed_commands` do
         dispatcher_sweep_interval=3600,
         dispatcher_dead_letter_interval=0.5,
     )
