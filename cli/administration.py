@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shared.persistence.administration import SqlAdministration, TenantRow
     from shared.persistence.key_administration import SqlKeyAdministration
     from shared.persistence.pauses import SqlOperationPauses
+    from shared.persistence.upstream_administration import SqlUpstreamAdministration
 
 
 @asynccontextmanager
@@ -59,6 +60,15 @@ async def operation_pauses() -> "AsyncIterator[SqlOperationPauses]":
 
     async with _engine() as engine:
         yield SqlOperationPauses(engine)
+
+
+@asynccontextmanager
+async def upstream_administration() -> "AsyncIterator[SqlUpstreamAdministration]":
+    """Open the registry of upstream systems; changes are audited under the operating system's user."""
+    from shared.persistence.upstream_administration import SqlUpstreamAdministration
+
+    async with _engine() as engine:
+        yield SqlUpstreamAdministration(engine, actor=actor())
 
 
 @asynccontextmanager

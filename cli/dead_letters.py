@@ -6,6 +6,7 @@ leaves its queue. Whatever is interrupted can be repeated.
 
 import asyncio
 import getpass
+import hashlib
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from cli.administration import entitled
 from cli.console import CliFailure, ExitCode, usage
 from cli.settings import amqp_url, database_url
 from shared.contracts.names import ServiceName
+from shared.contracts.signatures import SignatureHeader
 from shared.domain.audit_chain import HOUSE
 from shared.domain.dead_messages import OUTBOX, Resolution
 from shared.domain.errors import ConflictError, PermanentError, ReinstateError, SafeCode
@@ -31,6 +33,7 @@ from shared.persistence.database import create_engine
 from shared.persistence.dead_messages import SqlDeadMessageIndex
 from shared.persistence.refusals import RefusedRow, SqlRefusalList
 from shared.persistence.unit_of_work import SqlTransaction, SqlUnitOfWork
+from shared.persistence.upstreams import Redriven
 from shared.ports import AuditEntry
 
 LOCK_SECONDS = 30.0  # until somebody else who looks counts as in the way
@@ -194,6 +197,7 @@ class Desk:
         letter = held.letter
         try:
             if action is Action.REPLAY:
+                await self._authorise(letter, reason)
                 await replay(held, self._publisher)
             elif action is Action.PARK:
                 await park(held, self._publisher)
@@ -203,6 +207,19 @@ class Desk:
         await self._note(action, letter, reason)
         await held.take()
         outcome.done.append(letter)
+
+    async def _authorise(self, letter: Letter, reason: str) -> None:
+        """Answer for the age of a signed command before it is sent: the dispatcher takes it as if it were new.
+
+        Everything else about it is checked again, with the rights that its sender has now.
+        """
+        if letter.message_id is None or SignatureHeader.SIGNATURE not in letter.headers:
+            return
+        if letter.tenant_id is None or not await self._index.known_tenants([letter.tenant_id]):
+            return
+        message = Redriven(letter.message_id, hashlib.sha256(letter.body).hexdigest())
+        async with self._uow.begin(letter.tenant_id) as tx:
+            await tx.redrives.authorise(message, by=self._actor, reason=reason)
 
     async def _note(self, action: Action, letter: Letter, reason: str) -> None:
         if letter.tenant_id is None or not await self._index.known_tenants([letter.tenant_id]):

@@ -16,12 +16,14 @@ from cli.commands import (
     moving,
     notifications,
     pauses,
+    publish,
     restore,
     runs,
     serve,
     stack,
     tenants,
     topology,
+    upstreams,
     users,
 )
 from cli.console import EXIT_CODES, ExitCode, JsonFlag, Output, reporting, run
@@ -30,8 +32,9 @@ from cli.logs import guarded
 HELP = """Back up and restore the configuration of many customer tenants.
 
 Commands for people and scripts talk to the server at REINSTATE_URL (default http://127.0.0.1:8080) as the user of
-REINSTATE_TOKEN. Commands for administrators (db, topology, broker, tenant, user, keys, dead, audit, serve, doctor)
-use DATABASE_URL, AMQP_URL, RABBITMQ_MANAGEMENT_URL and KEY_ENCRYPTION_KEYS."""
+REINSTATE_TOKEN. Commands for administrators (db, topology, broker, tenant, user, upstream, keys, dead, audit, serve,
+doctor) use DATABASE_URL, AMQP_URL, RABBITMQ_MANAGEMENT_URL and KEY_ENCRYPTION_KEYS; `publish` uses AMQP_URL as an
+upstream system does."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,6 +54,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="keys")
+app.add_typer(upstreams.app, name="upstream")
 app.add_typer(stack.app, name="stack")
 app.add_typer(database.app, name="db")
 app.add_typer(topology.app, name="topology")
@@ -59,6 +63,7 @@ app.add_typer(serve.simulate, name="simulate")
 app.command("demo", epilog=EXIT_CODES)(demo.demo)
 app.command("serve", epilog=EXIT_CODES)(serve.serve)
 app.command("dev-issuer", epilog=EXIT_CODES)(issuer.dev_issuer)
+app.command("publish", epilog=EXIT_CODES)(publish.publish)
 app.command("pause", epilog=EXIT_CODES)(pauses.pause)
 app.command("resume", epilog=EXIT_CODES)(pauses.resume)
 

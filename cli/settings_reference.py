@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from services.bulk_worker.settings import BulkWorkerSettings
 from services.dispatcher.oidc.settings import SigningInSettings
 from services.dispatcher.settings import DispatcherSettings
+from services.dispatcher.signature_settings import SignedCommandSettings
 from services.notifier.settings import NotifierSettings
 from services.restore_worker.settings import RestoreWorkerSettings
 from shared.engine.worker import WorkerSettings
@@ -39,6 +40,7 @@ SERVICES: dict[str, type[ServiceSettings]] = {
     "Both workers": WorkerSettings,
     "Dispatcher and restore worker": PreviewSettings,
     "Dispatcher: signing in": SigningInSettings,
+    "Dispatcher: signed commands": SignedCommandSettings,
     "Dispatcher": DispatcherSettings,
     "Restore worker": RestoreWorkerSettings,
     "Bulk worker": BulkWorkerSettings,
@@ -56,6 +58,11 @@ _OTHERS = {
         Variable("REINSTATE_URL", "the dispatcher that commands talk to", "http://127.0.0.1:8080"),
         Variable(
             "REINSTATE_TOKEN", "who is asking: the token that `reinstate user add` printed; never on a command line"
+        ),
+        Variable(
+            "REINSTATE_SIGNING_KEY",
+            "what `reinstate publish` signs with, unless --key-file is given: the `signing_key` that"
+            " `reinstate upstream add` printed",
         ),
         Variable("REINSTATE_TENANT", "the tenant's id, instead of --tenant"),
         Variable(

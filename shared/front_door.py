@@ -11,6 +11,7 @@ from shared.domain.items import ItemState, Outcome
 from shared.domain.operations import Role, Target
 from shared.domain.plans import MapDecision
 from shared.domain.runs import RunStatus, RunType
+from shared.domain.upstreams import VerificationKey
 from shared.ports import RunRecord
 
 Position = tuple[datetime, UUID]  # of the last row of a page that is sorted newest first: its time and id
@@ -235,3 +236,27 @@ class DueRun:
     tenant_id: UUID
     run_type: RunType
     run_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class FoundKey:
+    """A registered key, and the time by the database's clock when it was looked up."""
+
+    key: VerificationKey
+    now: datetime
+
+
+class VerificationKeys(Protocol):
+    """The registry of upstreams' public keys."""
+
+    async def find(self, key_id: str) -> FoundKey | None:
+        """Return the key as it is now; None for an id that nobody registered."""
+        ...
+
+
+class RedriveRepository(Protocol):
+    """Which old commands of the transaction's tenant somebody answers for."""
+
+    async def is_authorised(self, message_id: str, body_sha256: str, *, within_seconds: float) -> bool:
+        """Tell whether an operator answered for the age of this message no longer ago than that."""
+        ...

@@ -7,6 +7,7 @@ from uuid import UUID
 import typer
 
 from cli.console import EXIT_CODES, CliFailure, ExitCode, JsonFlag, Output, reporting, run, stderr, usage
+from cli.durations import duration
 
 if TYPE_CHECKING:
     from cli.dead_letters import Found, Outcome, Wanted
@@ -17,7 +18,6 @@ They wait in the queues SERVICE.dead, SERVICE.parked and unrouted of AMQP_URL, a
 in to the broker as reinstate-operator: what others than our services sent is not believed about where it came from."""
 
 app = typer.Typer(no_args_is_help=True, help=HELP, epilog=EXIT_CODES)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 Service = Annotated[list[str] | None, typer.Option(help="Only of this service; may be given several times.")]
 QueueName = Annotated[list[str] | None, typer.Option("--queue", help="Only in this queue, or outbox; repeatable.")]
@@ -144,12 +144,7 @@ def _wanted(
 
 
 def _duration(text: str | None) -> timedelta | None:
-    if text is None:
-        return None
-    number, unit = text[:-1], text[-1:]
-    if unit not in _UNITS or not (number.isascii() and number.isdigit()) or len(number) > 6:  # noqa: PLR2004  300 years
-        raise usage("a time is a number and one of s, m, h, d: 90s, 15m, 2h, 7d")
-    return timedelta(**{_UNITS[unit]: int(number)})
+    return None if text is None else duration(text)
 
 
 async def _find(wanted: "Wanted", limit: int, scan: int) -> "Found":

@@ -21,6 +21,7 @@ from services.dispatcher.quotas import RunQuota, active_runs
 from services.dispatcher.rates import Rates
 from services.dispatcher.refusals import Refusals
 from services.dispatcher.settings import DispatcherSettings
+from services.dispatcher.signatures import Signatures
 from services.dispatcher.starts import Starts
 from services.dispatcher.streams.hub import RunStreams
 from services.dispatcher.subscribers import subscribe
@@ -42,6 +43,7 @@ from shared.persistence.notifications import SqlInboxReader
 from shared.persistence.outbox import OutboxHints, SqlOutboxSource
 from shared.persistence.run_changes import SqlRunChanges
 from shared.persistence.unit_of_work import SqlUnitOfWork
+from shared.persistence.upstreams import SqlVerificationKeys
 from shared.persistence.users import SqlDirectory
 from shared.persistence.vault import Vault
 from shared.persistence.vitals import SqlVitals
@@ -114,7 +116,8 @@ async def running(
     quota = RunQuota(settings.dispatcher_active_runs_per_tenant, partial(active_runs, uow))
     starts = Starts(uow, preview_age=settings.preview_age, quota=quota)
     refusals = Refusals(uow)
-    subscribe(intake, uow, starts, metrics, rates, refusals, prefetch=settings.dispatcher_prefetch)
+    signatures = Signatures(SqlVerificationKeys(engine), uow, settings.signature_rules)
+    subscribe(intake, uow, starts, signatures, metrics, rates, refusals, prefetch=settings.dispatcher_prefetch)
     machinery = Machinery(
         Room(
             uow,

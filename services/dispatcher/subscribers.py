@@ -5,6 +5,7 @@ from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import StartUnitOfWork
 from services.dispatcher.rates import Rates
 from services.dispatcher.refusals import Refusals
+from services.dispatcher.signatures import Signatures
 from services.dispatcher.starts import Starts
 from shared.contracts.commands import AbortRun, StartBulkOperationRun, StartRestoreRun
 from shared.contracts.names import Queue
@@ -18,6 +19,7 @@ def subscribe(
     intake: Intake,
     uow: StartUnitOfWork,
     starts: Starts,
+    signatures: Signatures,
     metrics: Metrics,
     rates: Rates,
     refusals: Refusals,
@@ -31,8 +33,8 @@ def subscribe(
     async def on_command(command: Command, envelope: Envelope) -> None:
         await carry_out(
             command,
-            message_id=envelope.message_id,
-            user=envelope.user_id,
+            envelope,
+            signatures=signatures,
             uow=uow,
             starts=starts,
             metrics=metrics,

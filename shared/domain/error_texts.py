@@ -19,6 +19,7 @@ class ErrorText:
 _AGAIN_LATER = "Nothing to do at first: it is tried again by itself. If it stays, see whether the other side works."
 _MEND_REQUEST = "Mend the request; a repetition of the same one gets the same answer."
 _MEND_PUBLISHER = "Mend the program that sent the message; the message itself is kept in a parked or dead queue."
+_SIGN = "Register the publisher, and have it sign: reinstate upstream add, docs/reference/signed-commands.md."
 _MEND_FILE = "Export the object again, or take the file out of the folder; the other files are not affected."
 _REPORT = "Report it with the run's id; the process's own log has the kind of the error."
 
@@ -269,4 +270,39 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
         "The other side refused what was sent", "Check the address, and what its owner expects."
     ),
     SafeCode.OUTGOING_NO_ANSWER: ErrorText("The other side did not answer", _AGAIN_LATER),
+    SafeCode.SIGNATURE_MISSING: ErrorText("A command is not signed", _SIGN),
+    SafeCode.SIGNATURE_INVALID: ErrorText(
+        "A command is not what its sender signed",
+        "Compare the publisher with docs/reference/signed-commands.md; if it is right, see who else can publish.",
+    ),
+    SafeCode.SIGNATURE_KEY_UNKNOWN: ErrorText("Nobody has registered the key of a signature", _SIGN),
+    SafeCode.SIGNATURE_KEY_REVOKED: ErrorText(
+        "The key of a signature was revoked",
+        "Find out who still uses it; give the publisher a new one: upstream rotate.",
+    ),
+    SafeCode.SIGNATURE_KEY_EXPIRED: ErrorText(
+        "The key of a signature has expired", "Give the publisher a new key: reinstate upstream rotate."
+    ),
+    SafeCode.SIGNATURE_KEY_NOT_YET_VALID: ErrorText(
+        "A command was signed before its key was valid", "Set the publisher's clock, then have it send a new command."
+    ),
+    SafeCode.SIGNATURE_TOO_OLD: ErrorText(
+        "A command was signed too long ago",
+        "Have the publisher send a new one; or, if this one is still wanted, send it again: reinstate dead replay.",
+    ),
+    SafeCode.SIGNATURE_FROM_THE_FUTURE: ErrorText(
+        "A command was signed in the future", "Set the publisher's clock, then have it send a new command."
+    ),
+    SafeCode.UPSTREAM_TENANT_NOT_ALLOWED: ErrorText(
+        "The upstream system may not act for this tenant",
+        "If it should, say so: reinstate upstream add; if not, find out why it tried.",
+    ),
+    SafeCode.UPSTREAM_OPERATION_NOT_ALLOWED: ErrorText(
+        "The upstream system may not start this operation",
+        "If it should, say so: reinstate upstream add; if not, find out why it tried.",
+    ),
+    SafeCode.UPSTREAM_NOT_THE_PUBLISHER: ErrorText(
+        "A command came from another upstream system than the one that signed it",
+        "Find out who has got hold of the other's commands or key; revoke the key: reinstate upstream revoke.",
+    ),
 }

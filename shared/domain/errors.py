@@ -111,6 +111,17 @@ class SafeCode(StrEnum):
     OUTGOING_ADDRESS_REFUSED = "outgoing.address_refused"
     OUTGOING_REFUSED = "outgoing.refused"
     OUTGOING_NO_ANSWER = "outgoing.no_answer"
+    SIGNATURE_MISSING = "signature.missing"
+    SIGNATURE_INVALID = "signature.invalid"
+    SIGNATURE_KEY_UNKNOWN = "signature.key_unknown"
+    SIGNATURE_KEY_REVOKED = "signature.key_revoked"
+    SIGNATURE_KEY_EXPIRED = "signature.key_expired"
+    SIGNATURE_KEY_NOT_YET_VALID = "signature.key_not_yet_valid"
+    SIGNATURE_TOO_OLD = "signature.too_old"
+    SIGNATURE_FROM_THE_FUTURE = "signature.from_the_future"
+    UPSTREAM_TENANT_NOT_ALLOWED = "upstream.tenant_not_allowed"
+    UPSTREAM_OPERATION_NOT_ALLOWED = "upstream.operation_not_allowed"
+    UPSTREAM_NOT_THE_PUBLISHER = "upstream.not_the_publisher"
 
     @property
     def family(self) -> str:
@@ -131,6 +142,7 @@ CONTEXT_KEYS = frozenset(
         "graph_request_id",
         "http_status",
         "item_id",
+        "key_id",
         "limit",
         "message_id",
         "operation",
@@ -142,6 +154,7 @@ CONTEXT_KEYS = frozenset(
         "run_id",
         "size",
         "status",
+        "upstream",
     }
 )
 

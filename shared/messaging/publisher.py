@@ -30,6 +30,8 @@ from shared.ports import OutboxRow
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
 
+    from shared.messaging.signing import Signer
+
 PUBLISH_TIMEOUT = 10.0  # seconds from the call to the broker's confirmation
 PERSISTENT = 2
 CONTENT_TYPE = "application/json"
@@ -181,11 +183,18 @@ class ConfirmedPublisher:
         return [next(troubles) if len(row.body) <= MAX_BODY_BYTES else MessageTooLarge(len(row.body)) for row in rows]
 
     async def publish_command(
-        self, command: Command, *, message_id: str, correlation_id: str | None = None, source: str = "/reinstate/cli"
+        self,
+        command: Command,
+        *,
+        message_id: str,
+        correlation_id: str | None = None,
+        source: str = "/reinstate/cli",
+        signer: "Signer | None" = None,
     ) -> None:
         """Publish a command as an upstream system does; `message_id` is what makes a repetition harmless.
 
-        A routing key without a binding is no error here: `commands` hands it to the queue `unrouted`.
+        With `signer` it is signed as of now. A routing key without a binding is no error here: `commands` hands it to
+        the queue `unrouted`.
         """
         kind = type_of(command)
         now = datetime.now(UTC)
@@ -196,6 +205,8 @@ class ConfirmedPublisher:
             **_cloud_headers(message_id, kind, source, now),
             "tenantid": str(command.tenant_id),
         }
+        if signer is not None:
+            headers |= signer.headers(command, body, message_id=message_id, at=now)
         await self.send(
             Delivery(Exchange.COMMANDS, COMMAND_KEYS[kind], body, headers, message_id, kind, correlation_id, now)
         )

@@ -643,3 +643,53 @@ throttle_budgets = Table(
     PrimaryKeyConstraint("tenant_id", "throttle_class"),
     CheckConstraint("factor > 0 AND factor <= 1", name="factor"),
 )
+
+# --- Upstream systems and what their keys may sign (ADR 29) ---
+# The first two belong to no tenant: they say who may act for which. Only administrators write them.
+
+upstreams = Table(
+    "upstreams",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("all_tenants", Boolean, nullable=False),
+    Column("tenant_ids", postgresql.ARRAY(UUID(as_uuid=True)), nullable=False),
+    Column("operations", postgresql.ARRAY(Text), nullable=False),
+    Column("created_by", Text, nullable=False),
+    _created(),
+    Column("removed_at", DateTime(timezone=True)),  # its keys are revoked; the row stays as evidence
+    CheckConstraint("name ~ '^[a-z0-9][a-z0-9_.-]{0,99}$'", name="name"),
+    CheckConstraint("all_tenants = (cardinality(tenant_ids) = 0)", name="all_or_some_tenants"),
+    CheckConstraint("cardinality(operations) > 0", name="some_operations"),
+    Index("uq_upstreams_name", "name", unique=True, postgresql_where=text("removed_at IS NULL")),
+)
+
+upstream_keys = Table(
+    "upstream_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("upstream_id", UUID(as_uuid=True), ForeignKey("upstreams.id"), nullable=False),
+    Column("public_key", LargeBinary, nullable=False),  # Ed25519; the private half is never here
+    Column("valid_from", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    Column("valid_until", DateTime(timezone=True), nullable=False),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("created_by", Text, nullable=False),
+    _created(),
+    UniqueConstraint("public_key"),
+    CheckConstraint("octet_length(public_key) = 32", name="public_key"),
+    CheckConstraint("valid_from < valid_until", name="valid_for_a_while"),
+    Index("ix_upstream_keys_upstream_id", "upstream_id"),
+)
+
+redrives = Table(  # an operator's word that a signed command may be carried out though it is old
+    "redrives",
+    metadata,
+    _tenant(),
+    Column("message_id", Text, nullable=False),
+    Column("body_sha256", Text, nullable=False),
+    Column("authorised_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("authorised_at", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    PrimaryKeyConstraint("tenant_id", "message_id", "body_sha256"),
+    CheckConstraint("body_sha256 ~ '^[0-9a-f]{64}$'", name="body_sha256"),
+)

@@ -36,6 +36,7 @@ from shared.persistence.snapshots import SqlSnapshots
 from shared.persistence.tenants import SqlTenants
 from shared.persistence.turns import SqlTurns
 from shared.persistence.undoing import SqlUndos
+from shared.persistence.upstreams import SqlRedrives
 from shared.persistence.vault import Keys, NoKeys, Vault
 from shared.persistence.walls.declaring import declared
 from shared.persistence.walls.roles import DbRole
@@ -104,6 +105,11 @@ class SqlTransaction:
     def inbox(self) -> SqlInbox:
         """What came in before."""
         return SqlInbox(self.asking, self.tenant_id)
+
+    @cached_property
+    def redrives(self) -> SqlRedrives:
+        """Which old commands somebody answers for."""
+        return SqlRedrives(self.connection, self.tenant_id)
 
     @cached_property
     def authority(self) -> SqlAuthority:

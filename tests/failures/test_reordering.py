@@ -146,6 +146,7 @@ async def test_t18_aborts_starts_and_wake_ups_in_any_order_end_each_run_once(
 ) -> None:
     """T18: aborts of runs nobody knows yet, starts that come again after the abort, wake-ups of runs that are over."""
     addresses: dict[str, Any] = {"amqp_url": rabbit.amqp_url, "database_url": database_url}
+    addresses["reinstate_mode"] = "development"  # commands need no signature there
     settings = DispatcherSettings(**addresses, dispatcher_sweep_interval=3600)
     tenants = [await world.add_tenant() for _ in range(RUNS)]
     starts = {t: StartBulkOperationRun(tenant_id=t, resource="policy", action="sync") for t in tenants}

@@ -156,6 +156,7 @@ def whole_system(
             "AMQP_URL": amqp_url,
             "DATABASE_URL": database_url,
             "RABBITMQ_MANAGEMENT_URL": management_url,
+            "REINSTATE_MODE": "development",  # commands need no signature there
             SECRET_VARIABLE: simulator.client_secret,
             "WORKER_CALL_SECONDS": "2",
             "RESTORE_INTENT_GRACE_SECONDS": _INTENT_GRACE,

@@ -118,5 +118,6 @@ def rows_of(tenant: UUID, person: UUID, name: str) -> dict[str, dict[str, Any]]:
         "pauses": {**own, "operation": "*", "reason": "x", "paused_by": "Mara"},
         "inbox": {**own, "consumer": "x", "message_id": "x", "body_sha256": _SHA},
         "dead_messages": {**own, "queue": "x", "message_id": "x", "type": "x", "code": "x"},
+        "redrives": {**own, "message_id": "x", "body_sha256": _SHA, "authorised_by": "Mara", "reason": "x"},
         "throttle_budgets": {**own, "throttle_class": "x"},
     }

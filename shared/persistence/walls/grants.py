@@ -68,6 +68,9 @@ GRANTS: Final[Mapping[DbRole, Mapping[str, Rights]]] = {
         "paused_operations": _READ,
         "inbox": _ALL,
         "dead_messages": _KEEP,
+        "redrives": _READ,
+        "upstreams": _READ,
+        "upstream_keys": _READ,
         "archives": _READ,
         "archive_chunks": _READ,
     },
@@ -104,6 +107,7 @@ GRANTS: Final[Mapping[DbRole, Mapping[str, Rights]]] = {
             "DELETE",
         ),
         "dead_messages": ("SELECT", "UPDATE"),
+        "redrives": _KEEP,
     },
     DbRole.RELAY: {
         "outbox": (
@@ -149,6 +153,8 @@ GRANTS: Final[Mapping[DbRole, Mapping[str, Rights]]] = {
         "data_keys": _KEEP,
         "tenant_credentials": _ALL,
         "paused_operations": _TAKE_BACK,
+        "upstreams": _KEEP,
+        "upstream_keys": _KEEP,
         "audit_logs": _ADD,
         "outbox": _READ,
         "restore_runs": ("SELECT", "UPDATE (wait_reason, wait_until, turn_until)"),

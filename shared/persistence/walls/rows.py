@@ -37,6 +37,7 @@ TENANT_COLUMN: Final[Mapping[str, str]] = {
     "pauses": _OWN,
     "inbox": _OWN,
     "dead_messages": _OWN,
+    "redrives": _OWN,
     "archives": _OWN,
     "archive_chunks": _OWN,
     "throttle_budgets": _OWN,
@@ -45,6 +46,8 @@ TENANT_COLUMN: Final[Mapping[str, str]] = {
 GLOBAL: Final[Mapping[str, str]] = {
     "users": "a person may belong to several tenants; what signs one in is for the doorkeeper's columns alone",
     "paused_operations": "names kinds of runs, of no tenant: every service reads it, the steward writes it",
+    "upstreams": "a system may act for several tenants or for all; the steward alone writes who may do what",
+    "upstream_keys": "public keys of upstream systems, which the dispatcher checks signatures with",
     "alembic_version": "the schema's revision, which every process compares with its own",
 }
 

@@ -12,6 +12,7 @@ from shared.domain.operations import Role
 from shared.messaging.topology_admin import apply
 from shared.persistence.database import create_engine
 from shared.persistence.walls.roles import DbRole
+from shared.runtime.settings import Mode
 from tests.support.builders import Person, World
 from tests.support.rabbit import Rabbit
 from tests.support.roles import as_role
@@ -45,6 +46,7 @@ def settings(rabbit: Rabbit, database_url: str) -> DispatcherSettings:
     return DispatcherSettings(
         amqp_url=rabbit.amqp_url,  # type: ignore[arg-type]  # pydantic reads the text
         database_url=as_role(database_url, DbRole.DISPATCHER),
+        reinstate_mode=Mode.DEVELOPMENT,  # commands need no signature there; those of `test_signed_commands` do
         dispatcher_sweep_interval=3600,
         dispatcher_dead_letter_interval=0.5,
     )
