@@ -32,7 +32,7 @@ PROFILE ?=
 
 MAKEFLAGS += --no-print-directory --silent
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-failures prove-restore soak check fmt fmt-check types imports security audit sbom fidelity bench lock clean
+.PHONY: help setup demo test test-failures prove-restore prove-walls soak check fmt fmt-check types imports security audit sbom fidelity bench lock clean
 
 help: ## Show this list
 	awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,11 @@ test-failures: $(STAMP) ## Inject failures into real processes (SHORT=1 REPEAT=2
 prove-restore: $(STAMP) ## Restore and undo at random, judged by the target's own state (SEEDS=200 ARGS="-k undo")
 	$(BIN)/python -m cli.stack install >&2
 	REINSTATE_PROOF_SEEDS=$(SEEDS) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/proofs $(ARGS)
+
+prove-walls: $(STAMP) ## Try every wall: routes, tables, broker users, secrets, the audit trail (ARGS="-k broker")
+	$(BIN)/python -m cli.stack install >&2
+	REINSTATE_PROVE_WALLS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope tests/walls \
+	  tests/integration/persistence/test_audit_trail.py tests/integration/dispatcher/test_signed_commands.py $(ARGS)
 
 soak: $(STAMP) ## Mixed work with a random failure every 20 seconds (MINUTES=30)
 	$(BIN)/python -m cli.stack install >&2

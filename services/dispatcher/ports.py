@@ -12,7 +12,6 @@ from shared.front_door import (
     DueRun,
     IdMapRepository,
     PauseRepository,
-    RedriveRepository,
     RunKey,
     RunListRepository,
     SelectionRepository,
@@ -93,23 +92,6 @@ class StartUnitOfWork(Protocol):
     """Opens transactions for starts. Raises `TransientError(SERVICE_UNAVAILABLE)` when the database does not answer."""
 
     def begin(self, tenant_id: UUID) -> AbstractAsyncContextManager[StartTransaction]:
-        """Begin a transaction for one tenant."""
-        ...
-
-
-class RedriveTransaction(Protocol):
-    """A transaction that can tell which old commands somebody answers for."""
-
-    @property
-    def redrives(self) -> RedriveRepository:
-        """Which old commands somebody answers for."""
-        ...
-
-
-class RedriveUnitOfWork(Protocol):
-    """Opens transactions for looking at redrives."""
-
-    def begin(self, tenant_id: UUID) -> AbstractAsyncContextManager[RedriveTransaction]:
         """Begin a transaction for one tenant."""
         ...
 

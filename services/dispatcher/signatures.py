@@ -1,16 +1,35 @@
 """Who sends a command, and whether this system may: asked before anything is done for it (ADR 29)."""
 
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from typing import Protocol
+from uuid import UUID
 
-from services.dispatcher.ports import RedriveUnitOfWork
 from shared.contracts.commands import AbortRun, Start, StartBulkOperationRun, StartRestoreRun
 from shared.contracts.signatures import TENANT, Signed, claim_of
 from shared.domain.errors import PermanentError, ReinstateError, SafeCode
 from shared.domain.upstreams import ABORT, SignatureRules, VerificationKey, not_allowed
-from shared.front_door import VerificationKeys
+from shared.front_door import RedriveRepository, VerificationKeys
 from shared.messaging.envelope import Envelope
 from shared.messaging.rights import upstream_of
 from shared.messaging.signing import is_signed
+
+
+class RedriveTransaction(Protocol):
+    """A transaction that can tell which old commands somebody answers for."""
+
+    @property
+    def redrives(self) -> RedriveRepository:
+        """Which old commands somebody answers for."""
+        ...
+
+
+class RedriveUnitOfWork(Protocol):
+    """Opens transactions for looking at redrives."""
+
+    def begin(self, tenant_id: UUID) -> AbstractAsyncContextManager[RedriveTransaction]:
+        """Begin a transaction for one tenant."""
+        ...
 
 
 class Signatures:

@@ -28,7 +28,7 @@ class Grants:
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """The public half of an upstream's key pair (Ed25519, 32 bytes). `valid_until` is the first moment that it is not."""
+    """The public half of an upstream's key pair (Ed25519, 32 bytes). `valid_until` is the first moment without it."""
 
     id: str
     upstream: str

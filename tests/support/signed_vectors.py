@@ -1,4 +1,6 @@
-"""Makes the test vectors of signed commands: `python -m tests.support.signed_vectors > docs/reference/signed-commands.json`.
+"""Makes the test vectors of signed commands.
+
+Run `python -m tests.support.signed_vectors > docs/reference/signed-commands.json`.
 
 Written without the project's own code for signing, so that the two check each other.
 """
@@ -136,7 +138,7 @@ def document() -> dict[str, Any]:
         for key_id, about in KEYS.items()
     }
     return {
-        "about": "Test vectors of signed commands; docs/reference/signed-commands.md explains them. The keys are public.",
+        "about": "Test vectors of docs/reference/signed-commands.md. The keys are public.",
         "now": NOW,
         "max_age_seconds": 3600,
         "tolerance_seconds": 300,

@@ -38,11 +38,6 @@ class Counts:
     cells: int = 0
     wrong: list[str] = field(default_factory=list)
 
-    @property
-    def line(self) -> str:
-        """The counts as one line."""
-        return f"broker: users={self.users} operations={self.operations} cells={self.cells} wrong={len(self.wrong)}"
-
 
 def operations() -> tuple[Operation, ...]:
     """Everything there is to try: each object in each way, and each exchange under each key that anybody uses."""

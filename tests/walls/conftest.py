@@ -1,4 +1,5 @@
-from collections.abc import AsyncIterator, Iterator
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx
 import pytest
@@ -16,6 +17,9 @@ from tests.support.builders import World
 from tests.support.issuing import AUDIENCE, issuing
 from tests.support.rabbit import Rabbit
 from tests.support.roles import as_role
+from tests.walls.counting import Counted, recorder, summary
+
+_reports: list[pytest.TestReport] = []
 
 
 @pytest.fixture
@@ -64,3 +68,21 @@ async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://dispatcher") as client:
         yield client
+
+
+@pytest.fixture
+def counted(record_property: Callable[[str, object], None]) -> Counted:
+    """Takes numbers for the last line of `make prove-walls`."""
+    return recorder(record_property)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep what the last line is made of."""
+    if "REINSTATE_PROVE_WALLS" in os.environ:
+        _reports.append(report)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Print the last line of a proof."""
+    if _reports and not hasattr(config, "workerinput"):
+        print(summary(_reports))  # noqa: T201  the proof's result

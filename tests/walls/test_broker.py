@@ -27,6 +27,7 @@ from shared.messaging.upstream_users import command_keys_of, provision_upstream,
 from tests.support.builders import World
 from tests.support.rabbit import Rabbit
 from tests.walls.broker_matrix import EXCHANGE_NAMES, KINDS, QUEUE_NAMES, operations, prove
+from tests.walls.counting import Counted
 
 UPSTREAMS = {"everything": frozenset(CommandKey), "aborts": frozenset({CommandKey.ABORT_RUN}), "nothing": frozenset()}
 
@@ -74,10 +75,10 @@ async def users(rabbit: Rabbit) -> AsyncIterator[Users]:
 
 
 @pytest.mark.timeout(300)
-async def test_every_user_may_do_exactly_what_the_topology_gives_it(users: Users) -> None:
+async def test_every_user_may_do_exactly_what_the_topology_gives_it(users: Users, counted: Counted) -> None:
     counts = await prove(users.logins)
 
-    print(counts.line)  # noqa: T201  what was tried, for whoever runs it with -s
+    counted(cells=counts.cells, leaks=len(counts.wrong))
     assert counts.wrong == []
     assert counts.users == len(Role) + len(UPSTREAMS)
     assert counts.cells == counts.users * counts.operations > 5_000

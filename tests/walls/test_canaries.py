@@ -10,11 +10,12 @@ import zstandard
 from cli.stack import Stack
 from tests.support import stack as servers
 from tests.walls.canaries import describe, search
+from tests.walls.counting import Counted
 from tests.walls.planted import Canaries, Counts
 
 
 def test_no_planted_secret_is_found_outside_of_sealed_columns(
-    stack: Stack, database_template: str, tmp_path: Path
+    stack: Stack, database_template: str, tmp_path: Path, counted: Counted
 ) -> None:
     with (
         servers.temporary_database(stack, database_template) as database_url,
@@ -22,6 +23,7 @@ def test_no_planted_secret_is_found_outside_of_sealed_columns(
     ):
         counts = search(tmp_path, database_url, amqp_url, stack.management_url)
 
+    counted(canaries=counts.hits.total())
     assert dict(counts.hits) == {}, json.dumps(describe(counts), indent=2)
     assert min(counts.searched[place] for place in ("logs", "rows", "messages", "headers", "answers", "commands")) > 0
     must_find = (

@@ -25,6 +25,7 @@ from shared.persistence.walls.grants import GRANTS, may, rights
 from shared.persistence.walls.roles import LOGINS, MAY_BECOME, DbRole
 from shared.persistence.walls.rows import GLOBAL, TENANT_COLUMN, sees_every_tenant
 from tests.support.roles import as_role
+from tests.walls.counting import Counted
 from tests.walls.furniture import furnish, rows_of
 
 TABLES = sorted(TENANT_COLUMN)
@@ -79,7 +80,7 @@ async def refused(connection: AsyncConnection, statement: str, values: dict[str,
     return ""
 
 
-async def counted(connection: AsyncConnection, table: str) -> int:
+async def number_of(connection: AsyncConnection, table: str) -> int:
     return int((await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one())
 
 
@@ -89,9 +90,11 @@ def column_to_update(role: DbRole, table: str) -> str:
     return named[0] or TENANT_COLUMN[table]
 
 
-async def test_every_table_is_decided_on_and_the_database_is_as_declared(engine: AsyncEngine) -> None:
+async def test_every_table_is_decided_on_and_the_database_is_as_declared(engine: AsyncEngine, counted: Counted) -> None:
     async with engine.connect() as connection:
-        assert [str(breach) for breach in await breaches(connection)] == []
+        found = [str(breach) for breach in await breaches(connection)]
+    counted(tables=len(TABLES), leaks=len(found))
+    assert found == []
 
     assert {*TENANT_COLUMN, *GLOBAL} == {*metadata.tables, "alembic_version"}
     assert not {*TENANT_COLUMN} & {*GLOBAL}
@@ -159,7 +162,7 @@ async def test_without_a_tenant_no_role_sees_anything(house: House) -> None:
         async with house.inside(role) as connection:
             for table in TABLES:
                 if may(role, table, "SELECT"):
-                    seen[role.value, table] = await counted(connection, table)
+                    seen[role.value, table] = await number_of(connection, table)
                 else:
                     assert "permission denied" in await refused(connection, f"SELECT count(*) FROM {table}", {})
 
@@ -172,7 +175,9 @@ async def test_without_a_tenant_no_role_sees_anything(house: House) -> None:
     assert len(seen) > 80
 
 
-async def test_with_one_tenant_declared_nothing_of_another_is_seen_added_changed_or_deleted(house: House) -> None:
+async def test_with_one_tenant_declared_nothing_of_another_is_seen_added_changed_or_deleted(
+    house: House, counted: Counted
+) -> None:
     """For every role, table and right that it has."""
     tried = 0
     for role in DbRole:
@@ -181,7 +186,7 @@ async def test_with_one_tenant_declared_nothing_of_another_is_seen_added_changed
                 column, spans = TENANT_COLUMN[table], sees_every_tenant(role, table)
                 their_row = {"row": await house.row(table, house.theirs)}
                 if may(role, table, "SELECT") and "SELECT" not in spans:
-                    assert await counted(connection, table) == 1, (role, table)
+                    assert await number_of(connection, table) == 1, (role, table)
                     tried += 1
                 if may(role, table, "INSERT") and "INSERT" not in spans:
                     copy = (
@@ -203,19 +208,20 @@ async def test_with_one_tenant_declared_nothing_of_another_is_seen_added_changed
                     tried += 1
 
     async with house.owner.connect() as connection:
-        left = [await counted(connection, table) for table in TABLES]
+        left = [await number_of(connection, table) for table in TABLES]
+    counted(cells=tried)
     assert left == [2] * len(TABLES)
     assert tried > 110
 
 
 async def test_with_several_tenants_declared_all_of_theirs_is_seen(house: House) -> None:
     async with house.inside(DbRole.DISPATCHER, house.mine, house.theirs) as connection:
-        assert await counted(connection, "restore_runs") == 2
+        assert await number_of(connection, "restore_runs") == 2
 
 
 async def test_a_reader_sees_one_person_s_notifications_in_that_person_s_tenants(house: House) -> None:
     async with house.inside(DbRole.READER, person=house.person) as connection:
-        seen = {table: await counted(connection, table) for table in ("notifications", "memberships", "tenants")}
+        seen = {table: await number_of(connection, table) for table in ("notifications", "memberships", "tenants")}
         changed = await connection.execute(text("UPDATE notifications SET read_at = now()"))
         name = (await connection.execute(text("SELECT name FROM tenants"))).scalar_one()
 
@@ -269,20 +275,20 @@ async def test_a_declaration_ends_with_its_transaction_whether_or_not_one_was_be
     engine = create_engine(as_role(house.database_url, DbRole.DISPATCHER), service="test", pool_size=1)
     seen = []
     async with declared(engine, [house.mine]) as connection:
-        seen.append(await counted(connection, "policies"))
+        seen.append(await number_of(connection, "policies"))
     async with declared(engine) as connection:
-        seen.append(await counted(connection, "policies"))
+        seen.append(await number_of(connection, "policies"))
     async with declared(engine, [house.mine], role=DbRole.SWEEPER):
         pass  # nothing was asked, so nothing was begun
     async with engine.begin() as connection:
-        seen.append(await counted(connection, "policies"))
+        seen.append(await number_of(connection, "policies"))
         assert (await connection.execute(text("SELECT current_user"))).scalar_one() == "reinstate_dispatcher"
     with suppress(RuntimeError):
         async with declared(engine, [house.mine]) as connection:
-            seen.append(await counted(connection, "policies"))
+            seen.append(await number_of(connection, "policies"))
             raise RuntimeError
     async with engine.begin() as connection:
-        seen.append(await counted(connection, "policies"))
+        seen.append(await number_of(connection, "policies"))
     await engine.dispose()
 
     assert seen == [1, 0, 0, 1, 0]

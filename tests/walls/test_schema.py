@@ -26,6 +26,7 @@ from services.dispatcher.openapi import document
 from shared.domain.operations import Role
 from tests.support.archives import an_archive
 from tests.support.builders import Person, World
+from tests.walls.counting import Counted
 from tests.walls.stage import Stage, build, notify
 
 CANARY = "canary of the other tenant"
@@ -184,7 +185,11 @@ def generated_cases() -> list[tuple[Any, list[Any]]]:
 
 @pytest.mark.timeout(180)
 async def test_no_request_of_the_document_finds_what_is_another_tenants_nor_a_defect_of_ours(
-    generated_cases: list[tuple[Any, list[Any]]], app: FastAPI, http: httpx.AsyncClient, world: World
+    generated_cases: list[tuple[Any, list[Any]]],
+    app: FastAPI,
+    http: httpx.AsyncClient,
+    world: World,
+    counted: Counted,
 ) -> None:
     tenant, other = await world.add_tenant(), await world.add_tenant("Fabrikam")
     stage, own = await build(world, tenant), await build(world, other)
@@ -200,8 +205,9 @@ async def test_no_request_of_the_document_finds_what_is_another_tenants_nor_a_de
         answers += zip(few, await asyncio.gather(*(asked(http, one, stranger) for one in few)), strict=True)
 
     told = Counter(answer.status_code for _, answer in answers)
-    print(f"schema: {len(requests)} requests, {dict(sorted(told.items()))}")  # noqa: T201  for whoever runs it with -s
-    assert leaks(answers, foreign) == []
+    found = leaks(answers, foreign)
+    counted(cells=len(requests), leaks=len(found))
+    assert found == []
     assert [f"{one.operation_id}: {answer.status_code}" for one, answer in answers if answer.status_code >= 500] == []
     assert await stands(world, tenant) == before
     undocumented = {

@@ -11,13 +11,14 @@ from simulator.issuer import DevIssuer
 from tests.support.builders import World
 from tests.walls.callers import callers
 from tests.walls.cases import cases
+from tests.walls.counting import Counted
 from tests.walls.matrix import prove, prove_foreign, uncovered
 from tests.walls.stage import build, notify
 
 
 @pytest.mark.timeout(600)  # some two thousand requests
 async def test_each_route_answers_everybody_as_the_table_of_capabilities_says(
-    app: FastAPI, http: httpx.AsyncClient, world: World, issuer: DevIssuer
+    app: FastAPI, http: httpx.AsyncClient, world: World, issuer: DevIssuer, counted: Counted
 ) -> None:
     """Strangers 404, members without the capability 403, nobody 401; all others get what they asked for."""
     tenant, other = await world.add_tenant(), await world.add_tenant("Fabrikam")
@@ -29,13 +30,13 @@ async def test_each_route_answers_everybody_as_the_table_of_capabilities_says(
 
     counts = await prove(app, http, world, stage, everybody, cases())
 
-    print(counts.line)  # noqa: T201  what was asked, for whoever runs it with -s
+    counted(routes=counts.routes, roles=counts.roles, cells=counts.cells, leaks=len(counts.wrong))
     assert counts.wrong == []
     assert counts.cells == len(cases()) * len(everybody)
 
 
 async def test_what_is_another_tenants_is_nobodys_in_the_own_path(
-    app: FastAPI, http: httpx.AsyncClient, world: World
+    app: FastAPI, http: httpx.AsyncClient, world: World, counted: Counted
 ) -> None:
     """An owner who names another tenant's objects by their ids finds nothing, and starts nothing."""
     stage = await build(world, await world.add_tenant())
@@ -44,7 +45,7 @@ async def test_what_is_another_tenants_is_nobodys_in_the_own_path(
 
     counts = await prove_foreign(app, http, stage, owner, other, cases())
 
-    print(counts.line)  # noqa: T201  as above
+    counted(cells=counts.cells, leaks=len(counts.wrong))
     assert counts.wrong == []
     assert counts.cells > 30
     assert await world.rows("SELECT id FROM restore_runs WHERE tenant_id = :other", other=other) == []

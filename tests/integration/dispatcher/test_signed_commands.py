@@ -13,6 +13,7 @@ import aio_pika
 import pytest
 from fastapi import FastAPI
 
+from services.dispatcher.app import create_app
 from services.dispatcher.settings import DispatcherSettings
 from shared.contracts.catalogue import encode
 from shared.contracts.commands import AbortRun
@@ -271,8 +272,6 @@ async def test_keys_are_rotated_under_a_stream_of_starts_and_nothing_is_lost(
 async def test_in_development_an_unsigned_command_is_taken_and_a_bad_signature_is_not(
     settings: DispatcherSettings, world: World, rabbit: Rabbit, publisher: ConfirmedPublisher
 ) -> None:
-    from services.dispatcher.app import create_app
-
     changes: dict[str, Any] = {"reinstate_mode": Mode.DEVELOPMENT}
     app = create_app(settings.model_copy(update=changes))
     tenant = await world.add_tenant()

@@ -1,4 +1,4 @@
-"""Whose signature is taken: the published vectors, the law of keys and times, and that nothing can be changed on the way."""
+"""Whose signature is taken: published vectors, the law of keys and times, and that nothing is changed on the way."""
 
 import json
 from base64 import urlsafe_b64decode
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.dispatcher.signature_settings import SignedCommandSettings
 from services.dispatcher.signatures import Signatures
 from shared.contracts.commands import AbortRun, StartBulkOperationRun, StartRestoreRun
 from shared.contracts.names import Exchange, MessageType, Queue
@@ -297,14 +298,12 @@ async def test_where_signatures_are_optional_none_is_needed_and_a_bad_one_is_ref
 def test_grants_that_name_nothing_or_what_does_not_exist_are_none(
     tenants: frozenset[UUID] | None, operations: set[str]
 ) -> None:
-    with pytest.raises(ValueError, match="name a tenant|an operation is one of"):
+    with pytest.raises(ValueError, match=r"name a tenant|an operation is one of"):
         Grants(tenants, frozenset(operations))
 
 
 def test_no_command_is_taken_that_the_inbox_has_forgotten() -> None:
     """Else an accepted command could be sent again once its row of the inbox is deleted, and would start anew."""
-    from services.dispatcher.signature_settings import SignedCommandSettings
-
     longest = {
         name: next(limit for one in field.metadata if (limit := getattr(one, "le", None)) is not None)
         for name, field in SignedCommandSettings.model_fields.items()
