@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from shared.persistence.administration import SqlAdministration, TenantRow
     from shared.persistence.pauses import SqlOperationPauses
+    from shared.persistence.sessions import SqlSessions
 
 
 @asynccontextmanager
@@ -37,6 +38,18 @@ async def operation_pauses() -> "AsyncIterator[SqlOperationPauses]":
 
     async with _engine() as engine:
         yield SqlOperationPauses(engine)
+
+
+@asynccontextmanager
+async def sessions() -> "AsyncIterator[SqlSessions]":
+    """Open the database for sign-in links."""
+    from datetime import timedelta
+
+    from shared.domain.sessions import SessionLimits
+    from shared.persistence.sessions import SqlSessions
+
+    async with _engine() as engine:
+        yield SqlSessions(engine, SessionLimits(timedelta(0), timedelta(0)))  # whoever makes links opens no session
 
 
 @asynccontextmanager

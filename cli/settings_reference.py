@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
 from services.bulk_worker.settings import BulkWorkerSettings
+from services.dispatcher.console.settings import ConsoleSettings
 from services.dispatcher.oidc.settings import SigningInSettings
 from services.dispatcher.settings import DispatcherSettings
 from services.notifier.settings import NotifierSettings
@@ -36,6 +37,7 @@ SERVICES: dict[str, type[ServiceSettings]] = {
     "Both workers": WorkerSettings,
     "Dispatcher and restore worker": PreviewSettings,
     "Dispatcher: signing in": SigningInSettings,
+    "Dispatcher: the console": ConsoleSettings,
     "Dispatcher": DispatcherSettings,
     "Restore worker": RestoreWorkerSettings,
     "Bulk worker": BulkWorkerSettings,

@@ -10,6 +10,7 @@ from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
+from services.dispatcher.console.ports import Console
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import Authenticator, DispatcherUnitOfWork, NotificationReader, Principal
 from services.dispatcher.starts import Starts
@@ -33,6 +34,7 @@ class Room:
     metrics: Metrics
     streams: RunStreams
     uploads: Uploads
+    console: Console
     preview_age: timedelta = PREVIEW_AGE  # an older preview is not executed
 
 

@@ -13,6 +13,7 @@ from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from services.dispatcher.access import Room
 from services.dispatcher.authentication import BearerAuthenticator
 from services.dispatcher.collector import DeadLetterCollector
+from services.dispatcher.console.ports import Console
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.oidc.identities import Verifier
 from services.dispatcher.settings import DispatcherSettings
@@ -35,6 +36,7 @@ from shared.persistence.maintenance import Bounds, SqlMaintenance
 from shared.persistence.notifications import SqlInboxReader
 from shared.persistence.outbox import OutboxHints, SqlOutboxSource
 from shared.persistence.run_changes import SqlRunChanges
+from shared.persistence.sessions import SqlSessions
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.persistence.users import SqlDirectory
 from shared.persistence.vitals import SqlVitals
@@ -108,6 +110,7 @@ async def running(
             metrics,
             RunStreams(SqlRunChanges(engine), settings.streams, metrics),
             Uploads(at_once=settings.dispatcher_imports_at_once, stalled_limit=settings.dispatcher_stalled_limit),
+            Console(SqlSessions(engine, settings.session_limits), settings.cookies, settings.console_url),
             settings.preview_age,
         ),
         maintenance,

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from services.dispatcher.oidc.settings import SigningInSettings
+from services.dispatcher.console.settings import ConsoleSettings
 from services.dispatcher.streams.settings import StreamSettings
 
 MAX_BODY = 8 * 1024 * 1024  # bytes; an explicit selection of 100,000 ids is 3.9 MB
@@ -10,7 +10,7 @@ MAX_IMPORT = 64 * 1024 * 1024  # bytes of an archive; a tenant with 2,000 polici
 MAX_REQUESTS = 128  # of which as many work as there are database connections; the others wait for one
 
 
-class DispatcherSettings(SigningInSettings):
+class DispatcherSettings(ConsoleSettings):
     """Validated at start."""
 
     dispatcher_prefetch: int = Field(

@@ -238,4 +238,12 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
     SafeCode.AUTHZ_TENANT_MISSING: ErrorText(
         "The run's tenant is not there any more", "Nothing: without its tenant there is nothing to work on."
     ),
+    SafeCode.AUTHZ_SIGN_IN_LINK_INVALID: ErrorText(
+        "The sign-in link does not work any more",
+        "It may be used, too old or not whole. Ask an administrator for another one: reinstate user sign-in-link.",
+    ),
+    SafeCode.REQUEST_FORGED: ErrorText(
+        "The form did not come from this page of the console",
+        "Nothing was done. Open the page again, look at what it shows, and send the form from there.",
+    ),
 }

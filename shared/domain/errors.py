@@ -101,6 +101,8 @@ class SafeCode(StrEnum):
     RESTORE_APP_UNCERTAIN = "restore.app_uncertain"
     RESTORE_FIXED_AT_CREATION = "restore.fixed_at_creation"
     AUTHZ_TENANT_MISSING = "authz.tenant_missing"
+    AUTHZ_SIGN_IN_LINK_INVALID = "authz.sign_in_link_invalid"
+    REQUEST_FORGED = "request.forged"
 
     @property
     def family(self) -> str:

@@ -116,6 +116,9 @@ _BOUND = AuditEntry(
 
 async def note_in_every_tenant(connection: AsyncConnection, user_id: UUID, entry: AuditEntry) -> None:
     """Audit what concerns a user in each tenant the user belongs to."""
-    found = await connection.scalars(select(memberships.c.tenant_id).where(memberships.c.user_id == user_id))
+    theirs = select(memberships.c.tenant_id).where(memberships.c.user_id == user_id)
+    found = await connection.scalars(
+        theirs.order_by(memberships.c.tenant_id)
+    )  # an order, so that nobody locks crosswise
     for tenant_id in found.all():
         await SqlAudit(Alone(connection), tenant_id).add(replace(entry, target_type="member", target_id=user_id))

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
+from services.dispatcher.console.files import address_of
 from services.dispatcher.views import PATHS
 from shared.domain.capabilities import Capability
 from shared.domain.operations import OPERATIONS
 from shared.domain.runs import RunType
+from shared.domain.sessions import new_token
 from tests.support.archives import an_archive
 from tests.walls.stage import Stage
 
@@ -16,6 +18,8 @@ OK = frozenset({200})
 STARTED = frozenset({200, 201})  # new, or the active one was joined
 ABORTED = frozenset({202, 409})  # or somebody did before
 NOT_FOUND = frozenset({404})
+DONE = frozenset({303})  # a form, which leads to a page
+GONE = frozenset({410})
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Case:
     path: Callable[[Stage, UUID | None], str]  # below the tenant's own path; the id is the caller's
     allowed: frozenset[int] = OK
     body: Callable[[Stage], Any] | None = None
+    form: Callable[[Stage], dict[str, str]] | None = None  # of the console
     content: bytes | None = None
     foreign: frozenset[int] | None = None  # None: it names nothing that is anybody's
     is_own: bool = False  # whoever does not belong to the tenant has no such thing
@@ -37,7 +42,7 @@ class Case:
 
 def cases() -> tuple[Case, ...]:
     """Every case."""
-    return (*_platform(), *_views(), *_starts(), *_follow_ups(), *_work(), *_notifications())
+    return (*_platform(), *_views(), *_starts(), *_follow_ups(), *_work(), *_notifications(), *_console())
 
 
 def _platform() -> Iterable[Case]:
@@ -186,6 +191,16 @@ def _notifications() -> Iterable[Case]:
             NOT_FOUND,
         )
     yield Case("readAllNotifications", own, lambda _stage, _who: "/read-all")
+
+
+def _console() -> Iterable[Case]:
+    file = address_of("console.css")
+    for operation_id, path in (("getConsoleAsset", file), ("showSignIn", "/console/sign-in")):
+        yield Case(operation_id, None, lambda _stage, _who, path=path: path)
+    yield Case("signIn", None, lambda _stage, _who: "/console/sign-in", GONE, form=lambda _stage: {"link": new_token()})
+    yield Case("showHome", Capability.SESSION, lambda _stage, _who: "/console")
+    # The last one: it ends the session.
+    yield Case("signOut", Capability.SESSION, lambda _stage, _who: "/console/sign-out", DONE, form=lambda _stage: {})
 
 
 def _texts(ids: Iterable[UUID]) -> list[str]:

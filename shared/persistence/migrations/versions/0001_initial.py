@@ -177,6 +177,35 @@ def upgrade() -> None:
     )
     op.create_index("ix_memberships_user_id", "memberships", ["user_id"], unique=False)
     op.create_table(
+        "sign_in_links",
+        sa.Column("token_sha256", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.UUID(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column(
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+        ),
+        sa.CheckConstraint("token_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_sign_in_links_token_sha256")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_sign_in_links_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("token_sha256", name=op.f("pk_sign_in_links")),
+    )
+    op.create_index("ix_sign_in_links_user_id", "sign_in_links", ["user_id", "created_at"], unique=False)
+    op.create_table(
+        "sessions",
+        sa.Column("token_sha256", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.UUID(), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+        ),
+        sa.CheckConstraint("token_sha256 ~ '^[0-9a-f]{64}$'", name=op.f("ck_sessions_token_sha256")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_sessions_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("token_sha256", name=op.f("pk_sessions")),
+    )
+    op.create_index("ix_sessions_user_id", "sessions", ["user_id", "created_at"], unique=False)
+    op.create_table(
         "notifications",
         sa.Column("tenant_id", sa.UUID(), nullable=False),
         sa.Column("id", sa.UUID(), nullable=False),
@@ -1006,6 +1035,10 @@ def downgrade() -> None:
     )
     op.drop_index("ix_notifications_newest", table_name="notifications")
     op.drop_table("notifications")
+    op.drop_index("ix_sessions_user_id", table_name="sessions")
+    op.drop_table("sessions")
+    op.drop_index("ix_sign_in_links_user_id", table_name="sign_in_links")
+    op.drop_table("sign_in_links")
     op.drop_index("ix_memberships_user_id", table_name="memberships")
     op.drop_table("memberships")
     op.drop_index("ix_inbox_processed_at", table_name="inbox")

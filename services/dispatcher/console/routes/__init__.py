@@ -1,0 +1,7 @@
+"""The console's pages: each route turns a request into one call and its result into a page."""
+
+from fastapi import APIRouter
+
+from services.dispatcher.console.routes import assets, signing_in
+
+ROUTERS: tuple[APIRouter, ...] = (signing_in.router, signing_in.session, assets.router)
