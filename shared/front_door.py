@@ -161,6 +161,7 @@ class ItemFilter:
 
     state: ItemState | None = None
     outcome: Outcome | None = None
+    states: Sequence[ItemState] = ()  # any of them
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,10 @@ from shared.persistence.dead_messages import SqlDeadMessageIndex
 from shared.persistence.maintenance import Bounds, SqlMaintenance
 from shared.persistence.notifications import SqlInboxReader
 from shared.persistence.outbox import OutboxHints, SqlOutboxSource
+from shared.persistence.overviews import SqlOverviews
 from shared.persistence.run_changes import SqlRunChanges
 from shared.persistence.sessions import SqlSessions
+from shared.persistence.tenant_overviews import SqlTenantOverviews
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.persistence.users import SqlDirectory
 from shared.persistence.vitals import SqlVitals
@@ -110,7 +112,13 @@ async def running(
             metrics,
             RunStreams(SqlRunChanges(engine), settings.streams, metrics),
             Uploads(at_once=settings.dispatcher_imports_at_once, stalled_limit=settings.dispatcher_stalled_limit),
-            Console(SqlSessions(engine, settings.session_limits), settings.cookies, settings.console_url),
+            Console(
+                SqlSessions(engine, settings.session_limits),
+                settings.cookies,
+                SqlOverviews(engine),
+                SqlTenantOverviews(engine),
+                settings.console_url,
+            ),
             settings.preview_age,
         ),
         maintenance,

@@ -6,6 +6,7 @@ A route has exactly one need among its dependencies:
 - `decides(capability, …)`: a member; which of the capabilities it takes, the use case finds out and asks for, in the
   transaction that does the work, and audits a refusal.
 - `SIGNED_IN`: the caller's own things, in whatever tenant. `USES_CONSOLE`: the session itself.
+- `across(capability)`: the same, over all tenants in which the caller has it.
 - `OPEN`: everybody. Only what a platform asks before anybody can sign in.
 """
 
@@ -76,6 +77,11 @@ def may(capability: Capability) -> Dependency:
 def decides(*capabilities: Capability) -> Dependency:
     """Let in members; the use case asks for the one of these capabilities that it takes."""
     return _dependency(MemberNeed(capabilities))
+
+
+def across(capability: Capability) -> Dependency:
+    """Let in who is signed in; shown is what belongs to the tenants in which the caller has the capability."""
+    return _dependency(SignedInNeed((capability,)))
 
 
 def _dependency(need: MemberNeed | SignedInNeed | OpenNeed) -> Dependency:

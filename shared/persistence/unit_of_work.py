@@ -13,6 +13,7 @@ from shared.domain.errors import ReinstateError
 from shared.persistence.archives import SqlArchives
 from shared.persistence.asking import Alone, Asking, Member, Rounds
 from shared.persistence.audit import SqlAudit
+from shared.persistence.audit_lines import SqlAuditLines
 from shared.persistence.authority import SqlAuthority
 from shared.persistence.backups import SqlBackups
 from shared.persistence.budgets import SqlBudgets
@@ -99,6 +100,11 @@ class SqlTransaction:
     def audit(self) -> SqlAudit:
         """Who did what."""
         return SqlAudit(self.asking, self.tenant_id)
+
+    @cached_property
+    def audit_lines(self) -> SqlAuditLines:
+        """What the audit trail says."""
+        return SqlAuditLines(self.connection, self.tenant_id)
 
     @cached_property
     def tenants(self) -> SqlTenants:

@@ -6,7 +6,7 @@ the caller's role alone; `cases.py` only knows how to ask.
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 import httpx
@@ -17,7 +17,7 @@ from services.dispatcher.needs import Guarded, MemberNeed, OpenNeed, guarded_rou
 from services.dispatcher.problems import MEDIA_TYPE
 from shared.domain.capabilities import Role
 from tests.support.builders import Person, World
-from tests.support.console import from_page, signed
+from tests.support.console import cookie, from_page, signed
 from tests.walls.callers import Caller
 from tests.walls.cases import Case
 from tests.walls.stage import Stage
@@ -97,12 +97,12 @@ async def prove(
 
 
 async def prove_foreign(
-    app: FastAPI, http: httpx.AsyncClient, stage: Stage, owner: Person, other: UUID, cases: Sequence[Case]
+    app: FastAPI, http: httpx.AsyncClient, stage: Stage, owner: Person, session: str, other: UUID, cases: Sequence[Case]
 ) -> Counts:
-    """Let the owner of the tenant `other` name, in the own path, what is another tenant's."""
+    """Let the owner of the tenant `other`, by token and by session, name, in the own path, what is another tenant's."""
     routes = {route.operation_id: route for route in guarded_routes(app)}
     counts = Counts(len(routes), 1, 1)
-    caller = Caller(
+    by_token = Caller(
         "owner, of what is another tenant's",
         owner.headers,
         is_signed_in=True,
@@ -110,9 +110,12 @@ async def prove_foreign(
         user_id=owner.id,
         tenant=other,
     )
+    at_the_console = replace(by_token, headers=cookie(session), session=session)
     for case in cases:
         if case.foreign is not None:
-            await _ask(http, stage, routes[case.operation_id], case, caller, counts, case.foreign)
+            route = routes[case.operation_id]
+            caller = at_the_console if route.path.startswith(CONSOLE) else by_token
+            await _ask(http, stage, route, case, caller, counts, case.foreign)
     return counts
 
 

@@ -9,6 +9,7 @@ from services.dispatcher.needs import may
 from shared.domain.capabilities import Capability, Role
 from simulator.issuer import DevIssuer
 from tests.support.builders import World
+from tests.support.console import session_of
 from tests.walls.callers import callers
 from tests.walls.cases import cases
 from tests.walls.matrix import prove, prove_foreign, uncovered
@@ -42,7 +43,7 @@ async def test_what_is_another_tenants_is_nobodys_in_the_own_path(
     other = await world.add_tenant("Fabrikam")
     owner = await world.add_member(other, Role.OWNER)
 
-    counts = await prove_foreign(app, http, stage, owner, other, cases())
+    counts = await prove_foreign(app, http, stage, owner, await session_of(world, owner.id), other, cases())
 
     print(counts.line)  # noqa: T201  as above
     assert counts.wrong == []

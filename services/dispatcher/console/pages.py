@@ -42,7 +42,9 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> H
 def error_page(request: Request, code: SafeCode) -> Response:
     """Return the page for an error: what it means and what to do, and never what was sent."""
     status = status_of(code)
-    answer = page(request, "error.html", status.value, code=code.value, text=ERROR_TEXTS[code])
+    place = request.url.path  # of a button of a run: back to the run
+    back = place.rpartition("/")[0] if request.method == "POST" and "/tenants/" in place else None
+    answer = page(request, "error.html", status.value, code=code.value, text=ERROR_TEXTS[code], back=back, unread=0)
     if status is HTTPStatus.UNAUTHORIZED:
         answer.headers["WWW-Authenticate"] = _CHALLENGE
     if status is HTTPStatus.SERVICE_UNAVAILABLE:

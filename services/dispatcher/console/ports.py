@@ -1,10 +1,16 @@
 """What the console needs from outside."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
 from services.dispatcher.console.cookies import Cookies
 from shared.domain.sessions import SessionUser
+from shared.front_door import Position
+from shared.overviews import Place, RunSearch, StatusCounts, TenantOverview
+from shared.ports import RunRecord
 
 
 class SessionStore(Protocol):
@@ -27,10 +33,38 @@ class SessionStore(Protocol):
         ...
 
 
+class Overviews(Protocol):
+    """What people see across their tenants; who asks names the tenants it may see. Raises `TransientError`."""
+
+    async def places(self, user_id: UUID) -> Sequence[Place]:
+        """Return the tenants that an enabled user belongs to, by name."""
+        ...
+
+    async def runs(
+        self, tenant_ids: Sequence[UUID], wanted: RunSearch, *, after: Position | None, limit: int
+    ) -> Sequence[RunRecord]:
+        """Return the tenants' runs of both types, newest first, that come after `after`."""
+        ...
+
+    async def counts(self, tenant_ids: Sequence[UUID], *, now: datetime) -> StatusCounts:
+        """Count runs that are active, and those that ended lately."""
+        ...
+
+
+class TenantOverviews(Protocol):
+    """How tenants stand. Raises `TransientError`."""
+
+    async def of(self, places: Sequence[Place]) -> Sequence[TenantOverview]:
+        """Return how the tenants stand, in the order given."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Console:
     """What the console's routes work with beside the API's. `origin`: where people reach it; None: as `Host` says."""
 
     sessions: SessionStore
     cookies: Cookies
+    overviews: Overviews
+    tenants: TenantOverviews
     origin: str | None = None

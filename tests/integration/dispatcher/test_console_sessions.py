@@ -26,7 +26,7 @@ from tests.support.builders import Person, World
 from tests.support.console import cookie, from_page, link_for, session_of, signed
 
 HOST = "https://dispatcher"
-SIGN_IN, SIGN_OUT, HOME = "/console/sign-in", "/console/sign-out", "/console"
+SIGN_IN, SIGN_OUT, HOME = "/console/sign-in", "/console/sign-out", "/console/runs"
 LIMITS = SessionLimits(idle=timedelta(minutes=30), age=timedelta(hours=12))
 
 

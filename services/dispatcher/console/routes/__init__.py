@@ -2,6 +2,14 @@
 
 from fastapi import APIRouter
 
-from services.dispatcher.console.routes import assets, signing_in
+from services.dispatcher.console.routes import assets, notifications, run, runs, signing_in, tenants
 
-ROUTERS: tuple[APIRouter, ...] = (signing_in.router, signing_in.session, assets.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    signing_in.router,
+    signing_in.session,
+    runs.router,
+    run.router,
+    tenants.router,
+    notifications.router,
+    assets.router,
+)

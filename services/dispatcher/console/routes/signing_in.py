@@ -12,7 +12,7 @@ from services.dispatcher.needs import OPEN, USES_CONSOLE
 from shared.domain.errors import PermanentError, SafeCode
 from shared.domain.sessions import hash_of, is_token, new_token
 
-SIGN_IN, HOME = "/console/sign-in", "/console"
+SIGN_IN, HOME = "/console/sign-in", "/console/runs"
 _MOST = 200  # characters of a link's token; more is not worth an answer of its own
 
 router = APIRouter(include_in_schema=False, route_class=OpenPage, dependencies=[OPEN])
@@ -25,11 +25,11 @@ async def show_sign_in(
 ) -> Response:
     """Show for whom a link is, and a button. Looking uses nothing up: programs that check mail follow links, too."""
     if link is None:
-        return page(request, "sign_in.html", user=None)
+        return page(request, "sign_in.html", user=None, unread=0)
     user = await room.console.sessions.of_link(hash_of(link)) if is_token(link) else None
     if user is None:
         return error_page(request, SafeCode.AUTHZ_SIGN_IN_LINK_INVALID)
-    return page(request, "sign_in.html", user=user, link=link)
+    return page(request, "sign_in.html", user=user, link=link, unread=0)
 
 
 @router.post(SIGN_IN, operation_id="signIn")
@@ -58,7 +58,7 @@ async def sign_out(request: Request, room: TheRoom) -> Response:
     return answer
 
 
-@session.get(HOME, operation_id="showHome")
-async def show_home(request: Request) -> Response:
-    """Show who is signed in."""
-    return page(request, "home.html")
+@session.get("/console", operation_id="showHome")
+async def show_home() -> Response:
+    """Lead to the first page."""
+    return RedirectResponse(HOME, 303)
