@@ -13,7 +13,7 @@ from shared.front_door import Pause
 
 MAX_TENANTS = 1_000  # of one person that are looked at, by name
 MAX_COUNTED = 10_000  # runs; more of them are shown as that many and a plus
-MAX_SEARCHED = 100_000  # runs that one search looks at, the newest ones
+MAX_SEARCHED = 100_000  # runs that one search looks at: the newest of each tenant
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class SqlOverviews:
     ) -> Sequence[RunRecord]:
         """Return the tenants' runs of both types, newest first, that come after `after`.
 
-        A search that has to look inside of runs looks at the `MAX_SEARCHED` newest after that place.
+        A search that has to look inside of runs looks at `MAX_SEARCHED` after that place, the newest of each tenant.
         """
         if not tenant_ids:
             return []

@@ -220,6 +220,13 @@ def _runs_at_the_console() -> Iterable[Case]:
                     allowed,
                     foreign=NOT_FOUND,
                 )
+        if name == "restore.preview":
+            yield Case(
+                "showPlan",
+                Capability.RUN_VIEW,
+                lambda stage, _who, n=name, p=place: f"{p}/{stage.ended[n]}/plan",
+                foreign=NOT_FOUND,
+            )
         yield Case(
             f"pressAbort{kind}",
             operation.capability,

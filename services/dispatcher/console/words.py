@@ -4,6 +4,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from shared.domain.error_texts import ERROR_TEXTS
+from shared.domain.errors import SafeCode
 from shared.domain.items import ItemState, Outcome
 from shared.domain.plans import PlanAction
 from shared.domain.runs import RunStatus
@@ -89,6 +91,47 @@ ACTION_WORDS = {
 }
 
 
+MARKS = {"added": "+", "removed": "\u2212", "reordered": "\u21c5"}
+
+
+def mark(kind: str) -> str:
+    """Return the sign of a change; what only changed has a tilde."""
+    return MARKS.get(str(kind), "~")
+
+
+def finding(code: str) -> str:
+    """Say what a check found; what has no text of its own says it by its code."""
+    if code in set(SafeCode):
+        return ERROR_TEXTS[SafeCode(code)].title
+    return code.rpartition(".")[2].replace("_", " ").capitalize()
+
+
+def next_step(code: str) -> str:
+    """Say what to do about a safe code."""
+    return ERROR_TEXTS[SafeCode(code)].next_step
+
+
+SEVERITIES = {"blocking": "failed", "warning": "partial", "safe": "succeeded"}
+PLANNED = {  # which symbol stands for what a plan would do
+    PlanAction.CREATE.value: "create",
+    PlanAction.UPDATE.value: "change",
+    PlanAction.DELETE.value: "failed",
+    PlanAction.UNCHANGED.value: "succeeded",
+    PlanAction.SKIP.value: "skipped",
+    PlanAction.BLOCKED.value: "aborted",
+}
+
+
+def severity(word: str) -> str:
+    """Name the symbol for how much a finding matters."""
+    return SEVERITIES[str(word)]
+
+
+def planned(word: str) -> str:
+    """Name the symbol for what a plan would do."""
+    return PLANNED[str(word)]
+
+
 def shape(word: str) -> str:
     """Name the symbol for a status or a state."""
     return SHAPES.get(str(word), "queued")
@@ -107,10 +150,15 @@ def action(word: str) -> str:
 FILTERS: dict[str, Callable[..., Any]] = {
     "action": action,
     "ago": ago,
+    "finding": finding,
     "length_of": length,
+    "mark": mark,
     "moment": moment,
+    "next_step": next_step,
     "number": number,
     "outcome": outcome,
+    "planned": planned,
+    "severity": severity,
     "shape": shape,
     "state": state,
     "title_of": title,

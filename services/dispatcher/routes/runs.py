@@ -144,6 +144,11 @@ async def get_preview(
     run: UUID, member: TheMember, room: TheRoom, cursor: Cursor = None, limit: Limit = 50
 ) -> PreviewView:
     """Read what an execution of this preview would do, item by item and in sum."""
+    return await read_preview(run, member, room, cursor, limit)
+
+
+async def read_preview(run: UUID, member: Member, room: Room, cursor: str | None, limit: int) -> PreviewView:
+    """Return a page of a preview; raise `NotFoundError` for what is none."""
     after = cursors.by_ordinal(cursor, f"preview:{run}")
     async with room.uow.begin(member.tenant_id) as tx:
         record = await found_run(tx, RunType.RESTORE, run)

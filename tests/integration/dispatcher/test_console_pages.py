@@ -1,5 +1,6 @@
 """The console's pages: what they show of runs, tenants and the inbox, and to whom."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -266,6 +267,43 @@ async def test_a_run_shows_what_failed_first_with_the_next_step_and_what_can_be_
     assert "<b>Policy" not in first
     assert [f"{here}/{deed}" in first for deed in ("retry-failed", "undo", "abort")] == [True, True, False]
     assert "data-events" not in first
+
+
+async def test_a_plan_says_in_words_what_would_be_done_to_each_object(
+    browser: httpx.AsyncClient, engine: AsyncEngine, world: World, contoso: UUID
+) -> None:
+    run = await a_failed_restore(engine, world, contoso)
+    [row] = await world.rows("SELECT preview_run_id AS id FROM restore_runs WHERE id = :run", run=run)
+    change = {
+        "setting": "<i>Description</i>",
+        "path": "/d",
+        "kind": "changed",
+        "before": "Drifted",
+        "after": "As agreed",
+    }
+    plan = {"action": "update", "changes": [change], "checks": [{"code": "type.high_risk", "severity": "warning"}]}
+    await world.change(
+        "INSERT INTO restore_run_items (tenant_id, run_id, ordinal, item_id, state, outcome, label, policy_type, plan)"
+        " SELECT tenant_id, :run, ordinal, item_id, 'succeeded', 'planned', label, policy_type, CAST(:plan AS jsonb)"
+        " FROM restore_run_items",
+        run=row["id"],
+        plan=json.dumps(plan),
+    )
+
+    page = await browser.get(f"{address(contoso, row['id'], 'restore-runs')}/plan")
+    of_an_execution = await browser.get(f"{address(contoso, run, 'restore-runs')}/plan")
+
+    assert (page.status_code, of_an_execution.status_code) == (200, 404)
+    assert page.text.count("As agreed") == 2
+    assert ("High risk" in page.text, "<i>Description" in page.text, "&lt;i&gt;Desc" in page.text) == (
+        True,
+        False,
+        True,
+    )
+    assert (
+        f"{address(contoso, row['id'], 'restore-runs')}/plan"
+        in (await browser.get(address(contoso, run, "restore-runs"))).text
+    )
 
 
 async def test_a_button_does_what_the_api_does_and_leads_to_the_run(

@@ -1,7 +1,6 @@
 """One run: its line of time, counts, items, plan, audit, and what may be done to it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID, uuid4
@@ -20,11 +19,9 @@ from services.dispatcher.needs import decides, may
 from services.dispatcher.ports import ReadTransaction
 from services.dispatcher.routes.events import watch
 from services.dispatcher.routes.paging import Cursor, cut
-from services.dispatcher.routes.runs import found_run, read_run
+from services.dispatcher.routes.runs import found_run, read_preview, read_run
 from services.dispatcher.views import PATHS, RunItemView
 from shared.domain.capabilities import Capability
-from shared.domain.error_texts import ERROR_TEXTS
-from shared.domain.errors import SafeCode
 from shared.domain.items import ItemState
 from shared.domain.operations import capabilities_of
 from shared.domain.runs import Counts, RunType
@@ -33,6 +30,7 @@ from shared.ports import RunRecord
 
 _ROWS = 50
 _AUDITED = 50  # lines
+_PLANNED = 25  # objects of a page
 _MOST = 2**31 - 1
 _TABS: dict[str, tuple[ItemState, ...]] = {
     "failed": (ItemState.FAILED, ItemState.UNKNOWN),
@@ -64,6 +62,23 @@ async def show_bulk_operation_run(
 ) -> Response:
     """Show a bulk operation run."""
     return await _show(RunType.BULK, request, run, member, room, tab, cursor)
+
+
+@router.get(f"{_RESTORE}/plan", operation_id="showPlan", dependencies=_MAY_VIEW)
+async def show_plan(request: Request, run: UUID, member: TheMember, room: TheRoom, cursor: Cursor = None) -> Response:
+    """Show what an execution of a preview would do, object by object, in words."""
+    preview = await read_preview(run, member, room, cursor, _PLANNED)
+    async with room.uow.begin(member.tenant_id) as tx:
+        tenant = await tx.tenants.get()
+    return await show(
+        request,
+        room,
+        "plan.html",
+        preview=preview,
+        tenant=tenant.name if tenant else "",
+        href=href_of(member.tenant_id, RunType.RESTORE, run),
+        is_first=cursor is None,
+    )
 
 
 LastEvent = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=_MOST)]
@@ -133,19 +148,6 @@ def _to(run: RunRecord) -> Response:
     return RedirectResponse(href_of(run.tenant_id, run.run_type, run.id), 303)
 
 
-@dataclass(frozen=True, slots=True)
-class ItemLine:
-    """An item, and what to do about it."""
-
-    item: RunItemView
-    next_step: str | None
-
-    @classmethod
-    def of(cls, item: RunItemView) -> "ItemLine":
-        """Show an item."""
-        return cls(item, ERROR_TEXTS[SafeCode(item.error.code)].next_step if item.error else None)
-
-
 async def _show(
     run_type: RunType, request: Request, run_id: UUID, member: Member, room: Room, tab: str | None, cursor: str | None
 ) -> Response:
@@ -169,15 +171,13 @@ async def _show(
         line=RunLine.of(record, tenant.name if tenant else "", now),
         timeline=timeline(record, now),
         deeds=deeds(record, member.role),
-        items=[ItemLine.of(RunItemView.of(item)) for item in page],
+        items=[RunItemView.of(item) for item in page],
         tabs=_tabs(record.counts),
         tab=chosen,
         following=following,
         is_first=cursor is None,
         actions=actions,
         audit=audit,
-        texts=ERROR_TEXTS,
-        error_step=ERROR_TEXTS[record.error_code].next_step if record.error_code else None,
         links=_related(record),
         press=uuid4(),
         now=now,
@@ -199,5 +199,7 @@ def _tabs(counts: Counts) -> Sequence[tuple[str, int | None]]:
 
 
 def _related(run: RunRecord) -> Sequence[tuple[str, str]]:
+    plan = run.preview_run_id or (run.id if not run.writes and run.run_type is RunType.RESTORE else None)
+    plans = [("Plan", f"{href_of(run.tenant_id, run.run_type, plan)}/plan")] if plan else []
     related = (("Preview", run.preview_run_id), ("Retry of", run.retry_of), ("Undo of", run.undo_of))
-    return [(name, href_of(run.tenant_id, run.run_type, other)) for name, other in related if other is not None]
+    return plans + [(name, href_of(run.tenant_id, run.run_type, other)) for name, other in related if other is not None]
