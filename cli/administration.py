@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shared.persistence.administration import SqlAdministration, TenantRow
     from shared.persistence.key_administration import SqlKeyAdministration
     from shared.persistence.pauses import SqlOperationPauses
+    from shared.persistence.sessions import SqlSessions
     from shared.persistence.upstream_administration import SqlUpstreamAdministration
 
 
@@ -69,6 +70,18 @@ async def upstream_administration() -> "AsyncIterator[SqlUpstreamAdministration]
 
     async with _engine() as engine:
         yield SqlUpstreamAdministration(engine, actor=actor())
+
+
+@asynccontextmanager
+async def sessions() -> "AsyncIterator[SqlSessions]":
+    """Open the database for sign-in links."""
+    from datetime import timedelta
+
+    from shared.domain.sessions import SessionLimits
+    from shared.persistence.sessions import SqlSessions
+
+    async with _engine() as engine:
+        yield SqlSessions(engine, SessionLimits(timedelta(0), timedelta(0)))  # whoever makes links opens no session
 
 
 @asynccontextmanager

@@ -35,7 +35,8 @@ def _page(routes: list[Guarded]) -> Iterator[str]:
         starts = ", ".join(f"`{one.name}`" for one in OPERATIONS.values() if one.capability is capability)
         yield f"| `{capability.value}` | {capability.text} | {has} | {starts} |"
     yield ""
-    yield "`notification.own` needs no role: everybody who is signed in has it."
+    yield "What ends with `.own` needs no role: everybody who is signed in has it. Routes under `/console` take the"
+    yield "console's cookie and no token, all others a token and no cookie."
     yield ""
     yield "## Routes\n"
     yield "Of several capabilities a route takes the one of the operation that is started, or of the run's."

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
 from services.bulk_worker.settings import BulkWorkerSettings
+from services.dispatcher.console.settings import ConsoleSettings
 from services.dispatcher.oidc.settings import SigningInSettings
 from services.dispatcher.settings import DispatcherSettings
 from services.dispatcher.signature_settings import SignedCommandSettings
@@ -41,6 +42,7 @@ SERVICES: dict[str, type[ServiceSettings]] = {
     "Dispatcher and restore worker": PreviewSettings,
     "Dispatcher: signing in": SigningInSettings,
     "Dispatcher: signed commands": SignedCommandSettings,
+    "Dispatcher: the console": ConsoleSettings,
     "Dispatcher": DispatcherSettings,
     "Restore worker": RestoreWorkerSettings,
     "Bulk worker": BulkWorkerSettings,

@@ -162,6 +162,7 @@ class ItemFilter:
 
     state: ItemState | None = None
     outcome: Outcome | None = None
+    states: Sequence[ItemState] = ()  # any of them
 
 
 @dataclass(frozen=True, slots=True)

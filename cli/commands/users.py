@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from cli.console import EXIT_CODES, CliFailure, ExitCode, JsonFlag, Output, reporting, run, usage
+from cli.settings import DEFAULT_URL
 
 app = typer.Typer(
     no_args_is_help=True, help="Add users and link them (writes to the database of DATABASE_URL).", epilog=EXIT_CODES
@@ -49,6 +50,20 @@ async def _add(output: Output, email: str, tenant: str, name: str, role: str, *,
     document = {"id": str(added.id), "created": added.created, "tenant_id": str(found.id), "role": role, "token": token}
     output.say(f"{email} is {role} of {found.name}." + (" The token is not shown again:" if token else ""))
     output.result(document, lambda console: console.print(token or str(added.id), markup=False, highlight=False))
+
+
+@app.command("sign-in-link")
+def sign_in_link(
+    user: Annotated[str, typer.Argument(help="The user's e-mail address or id.", show_default=False)],
+    valid_for: Annotated[str, typer.Option(help="How long it works: 1m to 24h, such as 90s, 10m or 2h.")] = "10m",
+    url: Annotated[str, typer.Option(envvar="CONSOLE_URL", help="Where browsers reach the console.")] = DEFAULT_URL,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print a link that signs a user in to the console, once. Its five newest links work; give it to nobody else."""
+    from cli.signing_in import length_of, make_link
+
+    with reporting(as_json) as output:
+        run(make_link(output, user, base=url, valid_for=length_of(valid_for)))
 
 
 @app.command()

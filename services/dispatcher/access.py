@@ -13,6 +13,7 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from services.dispatcher.console.ports import Console
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.ports import Authenticator, DispatcherUnitOfWork, NotificationReader, Principal
 from services.dispatcher.quotas import NO_QUOTA, RunQuota
@@ -46,6 +47,7 @@ class Room:
     streams: RunStreams
     uploads: Uploads
     refusals: Refusals
+    console: Console
     preview_age: timedelta = PREVIEW_AGE  # an older preview is not executed
     rates: Rates = field(default_factory=Rates)
     quota: RunQuota = NO_QUOTA

@@ -9,6 +9,10 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from services.dispatcher import problems
+from services.dispatcher.console.forms import MAX_FORM
+from services.dispatcher.console.headers import PREFIX as CONSOLE
+from services.dispatcher.console.headers import ConsoleHeaders
+from services.dispatcher.console.routes import ROUTERS as CONSOLE_ROUTERS
 from services.dispatcher.machinery import running
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.middleware import BodyLimit, Measured, RequestLimit
@@ -47,15 +51,19 @@ def create_app(settings: DispatcherSettings | None = None) -> FastAPI:
     app.state.max_body = MAX_BODY
     app.state.max_import = MAX_IMPORT
     app.state.max_requests = MAX_REQUESTS
-    app.add_middleware(
-        BodyLimit,
-        limit=lambda path: int(app.state.max_import if path.endswith(IMPORT_PATH) else app.state.max_body),
-    )
+
+    def body_limit(path: str) -> int:
+        if path.startswith(CONSOLE):
+            return MAX_FORM
+        return int(app.state.max_import if path.endswith(IMPORT_PATH) else app.state.max_body)
+
+    app.add_middleware(BodyLimit, limit=body_limit)
     app.add_middleware(RequestLimit, limit=lambda: int(app.state.max_requests), metrics=metrics)
     app.add_middleware(Measured, metrics=metrics)
+    app.add_middleware(ConsoleHeaders)
     app.add_middleware(SecurityHeaders)  # the outermost
     problems.install(app)
-    for router in (*ROUTERS, health):
+    for router in (*ROUTERS, *CONSOLE_ROUTERS, health):
         app.include_router(router)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app

@@ -15,6 +15,7 @@ from services.dispatcher.access import Room
 from services.dispatcher.anchoring import Anchoring, signer_of
 from services.dispatcher.authentication import BearerAuthenticator
 from services.dispatcher.collector import DeadLetterCollector
+from services.dispatcher.console.ports import Console
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.oidc.identities import Verifier
 from services.dispatcher.quotas import RunQuota, active_runs
@@ -41,7 +42,10 @@ from shared.persistence.dead_messages import SqlDeadMessageIndex
 from shared.persistence.maintenance import Bounds, SqlMaintenance
 from shared.persistence.notifications import SqlInboxReader
 from shared.persistence.outbox import OutboxHints, SqlOutboxSource
+from shared.persistence.overviews import SqlOverviews
 from shared.persistence.run_changes import SqlRunChanges
+from shared.persistence.sessions import SqlSessions
+from shared.persistence.tenant_overviews import SqlTenantOverviews
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from shared.persistence.upstreams import SqlVerificationKeys
 from shared.persistence.users import SqlDirectory
@@ -134,6 +138,13 @@ async def running(
             RunStreams(SqlRunChanges(engine), settings.streams, metrics),
             Uploads(at_once=settings.dispatcher_imports_at_once, stalled_limit=settings.dispatcher_stalled_limit),
             refusals,
+            Console(
+                SqlSessions(door, settings.session_limits),
+                settings.cookies,
+                SqlOverviews(engine),
+                SqlTenantOverviews(engine),
+                settings.console_url,
+            ),
             settings.preview_age,
             rates,
             quota,

@@ -16,7 +16,7 @@ from shared.domain.errors import SafeCode
 
 log = structlog.get_logger(__name__)
 
-_API = "/v1/"
+_COUNTED = ("/v1/", "/console")
 _EVENTS = b"text/event-stream"
 _RETRY_AFTER = (1, 5)  # seconds
 _TOO_LARGE = 413
@@ -94,7 +94,7 @@ class RequestLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it before anybody looked at it."""
-        if scope["type"] != "http" or not scope["path"].startswith(_API):
+        if scope["type"] != "http" or not scope["path"].startswith(_COUNTED):
             await self._app(scope, receive, send)
             return
         if self.in_work >= self._limit():

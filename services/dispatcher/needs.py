@@ -5,7 +5,8 @@ A route has exactly one need among its dependencies:
 - `may(capability)`: a member who has it; asked before the route runs.
 - `decides(capability, …)`: a member; which of the capabilities it takes, the use case finds out and asks for, in the
   transaction that does the work, and audits a refusal.
-- `SIGNED_IN`: the caller's own things, in whatever tenant.
+- `SIGNED_IN`: the caller's own things, in whatever tenant. `USES_CONSOLE`: the session itself.
+- `across(capability)`: the same, over all tenants in which the caller has it.
 - `OPEN`: everybody. Only what a platform asks before anybody can sign in.
 """
 
@@ -17,6 +18,8 @@ from fastapi.params import Depends as Dependency
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from services.dispatcher.access import Caller, SignedInRoute, TheMember
+from services.dispatcher.console.headers import PREFIX as CONSOLE
+from services.dispatcher.console.routing import OpenPage, SignedInPage
 from shared.domain.capabilities import Capability
 from shared.domain.errors import PermanentError, SafeCode
 
@@ -76,11 +79,17 @@ def decides(*capabilities: Capability) -> Dependency:
     return _dependency(MemberNeed(capabilities))
 
 
+def across(capability: Capability) -> Dependency:
+    """Let in who is signed in; shown is what belongs to the tenants in which the caller has the capability."""
+    return _dependency(SignedInNeed((capability,)))
+
+
 def _dependency(need: MemberNeed | SignedInNeed | OpenNeed) -> Dependency:
     depends: Dependency = Depends(need)
     return depends
 
 
+USES_CONSOLE = _dependency(SignedInNeed((Capability.SESSION,)))
 SIGNED_IN = _dependency(SignedInNeed((Capability.NOTIFICATIONS,)))
 OPEN = _dependency(OpenNeed())
 
@@ -117,7 +126,12 @@ def check_routes(app: FastAPI) -> None:
 
 
 def _fits(need: Need, route: APIRoute, path: str) -> bool:
-    """Tell whether a need can be asked there: a tenant's routes ask members, and all but open ones ask who calls."""
+    """Tell whether a need can be asked there: a tenant's routes ask members, and all but open ones ask who calls.
+
+    The console knows who calls by a cookie and checks its forms, every other route knows it by a token.
+    """
+    if isinstance(route, SignedInPage | OpenPage) != path.startswith(CONSOLE):
+        return False
     if isinstance(need, OpenNeed):
         return not isinstance(route, SignedInRoute) and not path.startswith("/v1/")
     in_tenant = "{tenant}" in path

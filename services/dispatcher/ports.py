@@ -17,6 +17,7 @@ from shared.front_door import (
     SelectionRepository,
     TenantRepository,
 )
+from shared.overviews import AuditLines
 from shared.persistence.archives import SqlArchives
 from shared.persistence.dead_messages import SqlDeadMessages
 from shared.persistence.maintenance import Bounds, Need
@@ -198,6 +199,11 @@ class ReadTransaction(RetryTransaction, UndoTransaction, ImportTransaction, Prot
     @property
     def policies(self) -> PolicyLists:
         """The inventory."""
+        ...
+
+    @property
+    def audit_lines(self) -> AuditLines:
+        """What the audit trail says."""
         ...
 
     @property

@@ -45,6 +45,8 @@ _STATUS = {
     SafeCode.REQUEST_EXCEEDS_LIMITS: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     SafeCode.RATE_EXCEEDED: HTTPStatus.TOO_MANY_REQUESTS,
     SafeCode.QUOTA_ACTIVE_RUNS: HTTPStatus.TOO_MANY_REQUESTS,
+    SafeCode.AUTHZ_SIGN_IN_LINK_INVALID: HTTPStatus.GONE,
+    SafeCode.REQUEST_FORGED: HTTPStatus.FORBIDDEN,
 }
 _CODE_OF_STATUS = {
     HTTPStatus.BAD_REQUEST: SafeCode.REQUEST_NOT_JSON,
@@ -141,33 +143,58 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _of_framework)
 
 
+def code_of(error: Exception) -> SafeCode:
+    """Return the code that somebody outside is told for an error of ours or of the framework; raise any other."""
+    match error:
+        case ReinstateError():
+            return _code_of_ours(error)
+        case RequestValidationError():
+            return _code_of_validation(_places(error))
+        case HTTPException():
+            return _CODE_OF_STATUS.get(HTTPStatus(error.status_code), SafeCode.REQUEST_INVALID)
+        case _:
+            raise error
+
+
+def _code_of_ours(error: ReinstateError) -> SafeCode:
+    if isinstance(error, TransientError) and error.code is not SafeCode.SERVICE_OVERLOADED:
+        return SafeCode.SERVICE_UNAVAILABLE
+    if error.code is SafeCode.AUTHZ_INITIATOR_NOT_ENTITLED:  # a stranger learns nothing about the tenant (D1)
+        return SafeCode.RESOURCE_NOT_FOUND
+    return error.code
+
+
+def _code_of_validation(places: Sequence[tuple[tuple[Any, ...], str]]) -> SafeCode:
+    if any(kind == "json_invalid" for _, kind in places):
+        return SafeCode.REQUEST_NOT_JSON
+    if any(loc[:1] == ("path",) for loc, _ in places):  # what is no id is nobody's id
+        return SafeCode.RESOURCE_NOT_FOUND
+    if any(loc[-1:] == ("item_ids",) and kind == "too_long" for loc, kind in places):
+        return SafeCode.SELECTION_TOO_LARGE
+    return SafeCode.REQUEST_INVALID
+
+
+def _places(error: RequestValidationError) -> list[tuple[tuple[Any, ...], str]]:
+    return [(tuple(detail["loc"]), str(detail["type"])) for detail in error.errors()]
+
+
 async def _of_ours(request: Request, error: Exception) -> Response:
     if not isinstance(error, ReinstateError):
         raise error
-    code = error.code
     if isinstance(error, TooManyError):
         pause = str(max(1, math.ceil(error.retry_after)))
-        return problem(request.url.path, code, context=error.context, headers={"Retry-After": pause})
-    if isinstance(error, TransientError) and code is not SafeCode.SERVICE_OVERLOADED:
-        code = SafeCode.SERVICE_UNAVAILABLE
-    if code is SafeCode.AUTHZ_INITIATOR_NOT_ENTITLED:  # a stranger learns nothing about the tenant (D1)
-        code = SafeCode.RESOURCE_NOT_FOUND
-    return problem(request.url.path, code, context=error.context)
+        return problem(request.url.path, error.code, context=error.context, headers={"Retry-After": pause})
+    return problem(request.url.path, code_of(error), context=error.context)
 
 
 async def _of_validation(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    details = error.errors()
-    places = [(tuple(detail["loc"]), str(detail["type"])) for detail in details]
-    if any(kind == "json_invalid" for _, kind in places):
-        return problem(request.url.path, SafeCode.REQUEST_NOT_JSON)
-    if any(loc[:1] == ("path",) for loc, _ in places):  # what is no id is nobody's id
-        return problem(request.url.path, SafeCode.RESOURCE_NOT_FOUND)
-    if any(loc[-1:] == ("item_ids",) and kind == "too_long" for loc, kind in places):
-        return problem(request.url.path, SafeCode.SELECTION_TOO_LARGE)
+    places, code = _places(error), code_of(error)
+    if code is not SafeCode.REQUEST_INVALID:
+        return problem(request.url.path, code)
     errors = [FieldError(field=_field(loc), reason=kind) for loc, kind in places[:MAX_ERRORS]]
-    return problem(request.url.path, SafeCode.REQUEST_INVALID, errors=errors)
+    return problem(request.url.path, code, errors=errors)
 
 
 def _field(loc: Sequence[Any]) -> str:
@@ -178,8 +205,7 @@ def _field(loc: Sequence[Any]) -> str:
 async def _of_framework(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    code = _CODE_OF_STATUS.get(HTTPStatus(error.status_code), SafeCode.REQUEST_INVALID)
-    return problem(request.url.path, code, headers=error.headers)
+    return problem(request.url.path, code_of(error), headers=error.headers)
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

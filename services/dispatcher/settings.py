@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 
 from services.dispatcher.anchoring import signing_key
-from services.dispatcher.oidc.settings import SigningInSettings
+from services.dispatcher.console.settings import ConsoleSettings
 from services.dispatcher.rates import RateLimits
 from services.dispatcher.signature_settings import SignedCommandSettings
 from services.dispatcher.streams.settings import StreamSettings
@@ -17,7 +17,7 @@ MAX_IMPORT = 64 * 1024 * 1024  # bytes of an archive; a tenant with 2,000 polici
 MAX_REQUESTS = 128  # of which as many work as there are database connections; the others wait for one
 
 
-class DispatcherSettings(SigningInSettings, SignedCommandSettings, KeySettings):
+class DispatcherSettings(ConsoleSettings, SignedCommandSettings, KeySettings):
     """Validated at start."""
 
     dispatcher_prefetch: int = Field(

@@ -29,6 +29,7 @@ class Role(StrEnum):
 class Capability(StrEnum):
     """Something that somebody may be allowed to do. A name is stable: audits and documents repeat it."""
 
+    SESSION = "session.own"
     NOTIFICATIONS = "notification.own"
     TENANT_VIEW = "tenant.view"
     RUN_VIEW = "run.view"
@@ -63,6 +64,7 @@ class Grant:
 
 # The one table. A line that is missing is found by a test and refuses everybody: `role` raises `KeyError`.
 GRANTS: dict[Capability, Grant] = {
+    Capability.SESSION: Grant(None, "use the console, and sign out of it"),
     Capability.NOTIFICATIONS: Grant(None, "read and put away one's own notifications"),
     Capability.TENANT_VIEW: Grant(Role.READONLY, "see the tenant, its state and what is paused"),
     Capability.RUN_VIEW: Grant(Role.READONLY, "see and follow runs, their items, previews and id maps"),

@@ -305,4 +305,12 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
         "A command came from another upstream system than the one that signed it",
         "Find out who has got hold of the other's commands or key; revoke the key: reinstate upstream revoke.",
     ),
+    SafeCode.AUTHZ_SIGN_IN_LINK_INVALID: ErrorText(
+        "The sign-in link does not work any more",
+        "It may be used, too old or not whole. Ask an administrator for another one: reinstate user sign-in-link.",
+    ),
+    SafeCode.REQUEST_FORGED: ErrorText(
+        "The form did not come from this page of the console",
+        "Nothing was done. Open the page again, look at what it shows, and send the form from there.",
+    ),
 }

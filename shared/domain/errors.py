@@ -122,6 +122,8 @@ class SafeCode(StrEnum):
     UPSTREAM_TENANT_NOT_ALLOWED = "upstream.tenant_not_allowed"
     UPSTREAM_OPERATION_NOT_ALLOWED = "upstream.operation_not_allowed"
     UPSTREAM_NOT_THE_PUBLISHER = "upstream.not_the_publisher"
+    AUTHZ_SIGN_IN_LINK_INVALID = "authz.sign_in_link_invalid"
+    REQUEST_FORGED = "request.forged"
 
     @property
     def family(self) -> str:

@@ -64,6 +64,8 @@ class SqlRunLists:
             statement = statement.where(items.c.ordinal > after)
         if wanted.state is not None:
             statement = statement.where(items.c.state == wanted.state.value)
+        if wanted.states:
+            statement = statement.where(items.c.state.in_([state.value for state in wanted.states]))
         if wanted.outcome is not None:
             statement = statement.where(items.c.outcome == wanted.outcome.value)
         return [dict(row) for row in (await self._connection.execute(statement)).mappings()]

@@ -113,6 +113,33 @@ memberships = Table(
     Index("ix_memberships_user_id", "user_id"),
 )
 
+# Signing in to the console: both belong to a person and to no tenant. Only hashes of what was given out are stored.
+
+sign_in_links = Table(
+    "sign_in_links",
+    metadata,
+    Column("token_sha256", Text, primary_key=True),
+    Column("user_id", UUID(as_uuid=True), ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("used_at", DateTime(timezone=True)),
+    _created(),
+    CheckConstraint("token_sha256 ~ '^[0-9a-f]{64}$'", name="token_sha256"),
+    Index("ix_sign_in_links_user_id", "user_id", "created_at"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token_sha256", Text, primary_key=True),
+    Column("user_id", UUID(as_uuid=True), ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("seen_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),  # however busy it is
+    _created(),
+    CheckConstraint("token_sha256 ~ '^[0-9a-f]{64}$'", name="token_sha256"),
+    Index("ix_sessions_user_id", "user_id", "created_at"),
+)
+
 policies = Table(
     "policies",
     metadata,

@@ -13,6 +13,7 @@ from shared.domain.errors import CommitUnheard, ReinstateError, TransientError
 from shared.persistence.archives import SqlArchives
 from shared.persistence.asking import Alone, Asking, Member, Rounds
 from shared.persistence.audit import AuditSheet, SqlAudit
+from shared.persistence.audit_lines import SqlAuditLines
 from shared.persistence.authority import SqlAuthority
 from shared.persistence.backups import SqlBackups
 from shared.persistence.budgets import SqlBudgets
@@ -115,6 +116,11 @@ class SqlTransaction:
     def authority(self) -> SqlAuthority:
         """Tenant and initiator of a run, read again at execution."""
         return SqlAuthority(self.asking, self.tenant_id, self.keys)
+
+    @cached_property
+    def audit_lines(self) -> SqlAuditLines:
+        """What the audit trail says."""
+        return SqlAuditLines(self.connection, self.tenant_id)
 
     @cached_property
     def tenants(self) -> SqlTenants:

@@ -3,11 +3,15 @@
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from uuid import UUID, uuid4
 
+from services.dispatcher.console.headers import PREFIX as CONSOLE
 from shared.domain.capabilities import Role
+from shared.domain.sessions import new_token
 from simulator.issuer import DevIssuer
 from tests.support.builders import Person, World
+from tests.support.console import cookie, session_of
 from tests.support.issuing import altered, bearer, signed_with_what_everybody_knows, unsigned
 
 DAY = 86400  # seconds
@@ -23,9 +27,14 @@ class Caller:
     role: Role | None = None
     user_id: UUID | None = None
     tenant: UUID | None = None  # in the path, where it is not the tenant under test
+    session: str | None = field(default=None, repr=False)  # of the console; with it, nothing else is sent
 
     def __str__(self) -> str:
         return self.relation
+
+    def is_signed_in_at(self, path: str) -> bool:
+        """Tell whether a route knows the caller: the console by its cookie only, every other one by a token only."""
+        return self.is_signed_in and path.startswith(CONSOLE) == (self.session is not None)
 
 
 async def callers(world: World, issuer: DevIssuer, tenant: UUID, other: UUID) -> list[Caller]:
@@ -35,6 +44,7 @@ async def callers(world: World, issuer: DevIssuer, tenant: UUID, other: UUID) ->
         *[one async for one in _strangers(world, issuer, other)],
         *[one async for one in _former(world, issuer, tenant)],
         *_nobodies(issuer),
+        *[one async for one in _at_the_console(world, tenant, other)],
     ]
 
 
@@ -80,6 +90,31 @@ async def _former(world: World, issuer: DevIssuer, tenant: UUID) -> AsyncIterato
     subject = await link(world, issuer, linked)
     for relation, token in _bad_tokens(issuer, subject):
         yield Caller(relation, bearer(token))
+
+
+async def _at_the_console(world: World, tenant: UUID, other: UUID) -> AsyncIterator[Caller]:
+    for role in Role:
+        person = await world.add_member(tenant, role, name=f"{role} at the console")
+        yield _in_session(f"{role}, session", person, await session_of(world, person.id), role=role)
+    nowhere = await world.add_person("Nowhere")
+    yield _in_session("member of nothing, session", nowhere, await session_of(world, nowhere.id))
+    elsewhere = await world.add_member(other, Role.OWNER, "Elsewhere")
+    yield _in_session("owner of another tenant, session", elsewhere, await session_of(world, elsewhere.id))
+    gone = await world.add_member(tenant, Role.OWNER, "Disabled")
+    dead = {
+        "disabled owner, session": await session_of(world, gone.id),
+        "idle session": await session_of(world, elsewhere.id, idle=timedelta(hours=2)),
+        "old session": await session_of(world, elsewhere.id, left=timedelta(seconds=-1)),
+        "session of nobody": new_token(),
+        "service token as a session": elsewhere.token,
+    }
+    await world.change("UPDATE users SET disabled_at = clock_timestamp() WHERE id = :id", id=gone.id)
+    for relation, token in dead.items():
+        yield Caller(relation, cookie(token), session=token)
+
+
+def _in_session(relation: str, person: Person, token: str, *, role: Role | None = None) -> Caller:
+    return Caller(relation, cookie(token), is_signed_in=True, role=role, user_id=person.id, session=token)
 
 
 def _signed_in(

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
+from services.dispatcher.console.files import address_of
 from services.dispatcher.views import PATHS
 from shared.domain.capabilities import Capability
 from shared.domain.operations import OPERATIONS
 from shared.domain.runs import RunType
+from shared.domain.sessions import new_token
 from tests.support.archives import an_archive
 from tests.walls.stage import Stage
 
@@ -16,6 +18,8 @@ OK = frozenset({200})
 STARTED = frozenset({200, 201})  # new, or the active one was joined
 ABORTED = frozenset({202, 409})  # or somebody did before
 NOT_FOUND = frozenset({404})
+DONE = frozenset({303})  # a form, which leads to a page
+GONE = frozenset({410})
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Case:
     path: Callable[[Stage, UUID | None], str]  # below the tenant's own path; the id is the caller's
     allowed: frozenset[int] = OK
     body: Callable[[Stage], Any] | None = None
+    form: Callable[[Stage], dict[str, str]] | None = None  # of the console
     content: bytes | None = None
     foreign: frozenset[int] | None = None  # None: it names nothing that is anybody's
     is_own: bool = False  # whoever does not belong to the tenant has no such thing
@@ -37,7 +42,7 @@ class Case:
 
 def cases() -> tuple[Case, ...]:
     """Every case."""
-    return (*_platform(), *_views(), *_starts(), *_follow_ups(), *_work(), *_notifications())
+    return (*_platform(), *_views(), *_starts(), *_follow_ups(), *_work(), *_notifications(), *_console())
 
 
 def _platform() -> Iterable[Case]:
@@ -186,6 +191,88 @@ def _notifications() -> Iterable[Case]:
             NOT_FOUND,
         )
     yield Case("readAllNotifications", own, lambda _stage, _who: "/read-all")
+
+
+def _console() -> Iterable[Case]:
+    file = address_of("console.css")
+    for operation_id, path in (("getConsoleAsset", file), ("showSignIn", "/console/sign-in")):
+        yield Case(operation_id, None, lambda _stage, _who, path=path: path)
+    yield Case("signIn", None, lambda _stage, _who: "/console/sign-in", GONE, form=lambda _stage: {"link": new_token()})
+    yield Case("showHome", Capability.SESSION, lambda _stage, _who: "/console", DONE)
+    yield Case("showRuns", Capability.RUN_VIEW, lambda _stage, _who: "/console/runs?q=status:failed")
+    yield Case("showTenants", Capability.TENANT_VIEW, lambda _stage, _who: "/console/tenants")
+    yield from _runs_at_the_console()
+    yield from _inbox_at_the_console()
+    # The last one: it ends the session.
+    yield Case("signOut", Capability.SESSION, lambda _stage, _who: "/console/sign-out", DONE, form=lambda _stage: {})
+
+
+def _runs_at_the_console() -> Iterable[Case]:
+    for name, operation in OPERATIONS.items():
+        kind = "RestoreRun" if operation.run_type is RunType.RESTORE else "BulkOperationRun"
+        place = f"/{PATHS[operation.run_type]}"
+        if name in ("restore.preview", "policy.sync"):
+            for operation_id, below, allowed in (("show", "", OK), ("follow", "/events?after=1000", frozenset({204}))):
+                yield Case(
+                    f"{operation_id}{kind}",
+                    Capability.RUN_VIEW,
+                    lambda stage, _who, n=name, p=place, b=below: f"{p}/{stage.ended[n]}{b}",
+                    allowed,
+                    foreign=NOT_FOUND,
+                )
+        if name == "restore.preview":
+            yield Case(
+                "showPlan",
+                Capability.RUN_VIEW,
+                lambda stage, _who, n=name, p=place: f"{p}/{stage.ended[n]}/plan",
+                foreign=NOT_FOUND,
+            )
+        yield Case(
+            f"pressAbort{kind}",
+            operation.capability,
+            lambda stage, _who, n=name, p=place: f"{p}/{stage.active[n]}/abort",
+            DONE | {409},  # or somebody did before
+            form=lambda _stage: {},
+            foreign=NOT_FOUND,
+        )
+        yield Case(
+            f"pressRetryOf{kind}",
+            operation.capability,
+            lambda stage, _who, n=name, p=place: f"{p}/{stage.ended[n]}/retry-failed",
+            DONE,
+            form=lambda _stage: {},
+            foreign=NOT_FOUND,
+        )
+    yield Case(
+        "pressUndoRestoreRun",
+        Capability.RESTORE_EXECUTE,
+        lambda stage, _who: f"/{PATHS[RunType.RESTORE]}/{stage.ended['restore.execute']}/undo",
+        frozenset({422}),  # it has written nothing that could be taken back
+        form=lambda _stage: {},
+        foreign=NOT_FOUND,
+    )
+
+
+def _inbox_at_the_console() -> Iterable[Case]:
+    own, inbox = Capability.NOTIFICATIONS, "/console/notifications"
+    yield Case("showNotifications", own, lambda _stage, _who: inbox)
+    for operation_id, word in (("pressReadNotification", "read"), ("pressArchiveNotification", "archive")):
+        yield Case(
+            operation_id,
+            own,
+            lambda stage, who, w=word: f"{inbox}/{stage.notifications[who] if who else uuid4()}/{w}",
+            DONE,
+            form=lambda _stage: {},
+            is_own=True,
+        )
+        yield Case(  # somebody else's is nobody's
+            operation_id,
+            own,
+            lambda stage, who, w=word: f"{inbox}/{next(n for u, n in stage.notifications.items() if u != who)}/{w}",
+            NOT_FOUND,
+            form=lambda _stage: {},
+        )
+    yield Case("pressReadAllNotifications", own, lambda _stage, _who: f"{inbox}/read-all", DONE, form=lambda _stage: {})
 
 
 def _texts(ids: Iterable[UUID]) -> list[str]:

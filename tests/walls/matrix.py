@@ -6,16 +6,18 @@ the caller's role alone; `cases.py` only knows how to ask.
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 import httpx
 from fastapi import FastAPI
 
+from services.dispatcher.console.headers import PREFIX as CONSOLE
 from services.dispatcher.needs import Guarded, MemberNeed, OpenNeed, guarded_routes
 from services.dispatcher.problems import MEDIA_TYPE
 from shared.domain.capabilities import Role
 from tests.support.builders import Person, World
+from tests.support.console import cookie, from_page, signed
 from tests.walls.callers import Caller
 from tests.walls.cases import Case
 from tests.walls.stage import Stage
@@ -25,6 +27,7 @@ UNKNOWN = frozenset({404})
 FORBIDDEN = frozenset({403})
 _AT_ONCE = 8  # requests; fewer than the dispatcher has database connections
 _TENANT, _OWN = "/v1/tenants/{tenant}", "/v1/notifications"
+_CONSOLE_TENANT = f"{CONSOLE}/tenants/{{tenant}}"
 
 
 @dataclass
@@ -52,7 +55,7 @@ def expected(route: Guarded, case: Case, caller: Caller) -> frozenset[int]:
     """Say what the answer must be."""
     if isinstance(route.need, OpenNeed):
         return case.allowed
-    if not caller.is_signed_in:
+    if not caller.is_signed_in_at(route.path):
         return UNAUTHENTICATED
     if not isinstance(route.need, MemberNeed):
         return UNKNOWN if case.is_own and caller.role is None else case.allowed
@@ -85,12 +88,12 @@ async def prove(
 
 
 async def prove_foreign(
-    app: FastAPI, http: httpx.AsyncClient, stage: Stage, owner: Person, other: UUID, cases: Sequence[Case]
+    app: FastAPI, http: httpx.AsyncClient, stage: Stage, owner: Person, session: str, other: UUID, cases: Sequence[Case]
 ) -> Counts:
-    """Let the owner of the tenant `other` name, in the own path, what is another tenant's."""
+    """Let the owner of the tenant `other`, by token and by session, name, in the own path, what is another tenant's."""
     routes = {route.operation_id: route for route in guarded_routes(app)}
     counts = Counts(len(routes), 1)
-    caller = Caller(
+    by_token = Caller(
         "owner, of what is another tenant's",
         owner.headers,
         is_signed_in=True,
@@ -98,9 +101,12 @@ async def prove_foreign(
         user_id=owner.id,
         tenant=other,
     )
+    at_the_console = replace(by_token, headers=cookie(session), session=session)
     for case in cases:
         if case.foreign is not None:
-            await _ask(http, stage, routes[case.operation_id], case, caller, counts, case.foreign)
+            route = routes[case.operation_id]
+            caller = at_the_console if route.path.startswith(CONSOLE) else by_token
+            await _ask(http, stage, route, case, caller, counts, case.foreign)
     return counts
 
 
@@ -113,23 +119,26 @@ async def _ask(
     counts: Counts,
     wanted: frozenset[int] | None = None,
 ) -> httpx.Response:
-    prefix = ""
+    prefix, is_console = "", route.path.startswith(CONSOLE)
     if isinstance(route.need, MemberNeed):
-        prefix = _TENANT.format(tenant=caller.tenant or stage.tenant)
+        prefix = (_CONSOLE_TENANT if is_console else _TENANT).format(tenant=caller.tenant or stage.tenant)
     elif route.path.startswith(_OWN):
         prefix = _OWN
     answer = await http.request(
         route.method,
         prefix + case.path(stage, caller.user_id if caller.user_id in stage.notifications else None),
-        headers=caller.headers,
+        headers={**caller.headers, **(from_page("http://dispatcher") if is_console else {})},
         json=case.body(stage) if case.body else None,
+        data=signed(caller.session or "", **case.form(stage)) if case.form else None,
         content=case.content,
     )
     counts.cells += 1
     wanted = expected(route, case, caller) if wanted is None else wanted
     if answer.status_code not in wanted:
         counts.wrong.append(f"{case}: {caller} got {answer.status_code} instead of {sorted(wanted)}")
-    if answer.status_code == httpx.codes.UNAUTHORIZED and answer.headers.get("www-authenticate") != "Bearer":
+    if answer.status_code == httpx.codes.UNAUTHORIZED and answer.headers.get("www-authenticate") != (
+        "Session" if is_console else "Bearer"
+    ):
         counts.wrong.append(f"{case}: {caller} is told more, or less, than how to sign in")
     return answer
 
@@ -138,10 +147,14 @@ def _same_for_all(refusals: Iterable[httpx.Response], case: Case, counts: Counts
     """Two callers who are refused with one status must be told the same, but for the path."""
     told: dict[int, set[str]] = {}
     for answer in refusals:
-        if answer.headers.get("content-type") != MEDIA_TYPE:
+        kind = answer.headers.get("content-type", "")
+        if kind == MEDIA_TYPE:
+            said = str({key: value for key, value in answer.json().items() if key != "instance"})
+        elif kind.startswith("text/html"):
+            said = answer.text.partition("<main")[2]  # above it stands who is signed in
+        else:
             continue  # no refusal: it is counted as wrong already
-        said = {key: value for key, value in answer.json().items() if key != "instance"}
-        told.setdefault(answer.status_code, set()).add(str(said))
+        told.setdefault(answer.status_code, set()).add(said)
     for status, texts in told.items():
         if len(texts) > 1:
             counts.wrong.append(f"{case}: refusals with {status} differ")

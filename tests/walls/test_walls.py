@@ -9,6 +9,7 @@ from services.dispatcher.needs import may
 from shared.domain.capabilities import Capability, Role
 from simulator.issuer import DevIssuer
 from tests.support.builders import World
+from tests.support.console import session_of
 from tests.walls.callers import callers
 from tests.walls.cases import cases
 from tests.walls.counting import Counted
@@ -43,7 +44,7 @@ async def test_what_is_another_tenants_is_nobodys_in_the_own_path(
     other = await world.add_tenant("Fabrikam")
     owner = await world.add_member(other, Role.OWNER)
 
-    counts = await prove_foreign(app, http, stage, owner, other, cases())
+    counts = await prove_foreign(app, http, stage, owner, await session_of(world, owner.id), other, cases())
 
     counted(cells=counts.cells, leaks=len(counts.wrong))
     assert counts.wrong == []

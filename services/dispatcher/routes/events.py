@@ -62,7 +62,7 @@ async def watch_restore_run(
     run: UUID, member: TheMember, room: TheRoom, after: After = 0, last_event_id: LastEventId = None
 ) -> Response:
     """Follow a restore run to its end."""
-    return await _watch(RunType.RESTORE, run, member, room, after if last_event_id is None else last_event_id)
+    return await watch(RunType.RESTORE, run, member, room, after if last_event_id is None else last_event_id)
 
 
 @router.get(_BULK, operation_id="watchBulkOperationRun", response_class=EventSourceResponse, responses=_ANSWERS)
@@ -70,10 +70,11 @@ async def watch_bulk_operation_run(
     run: UUID, member: TheMember, room: TheRoom, after: After = 0, last_event_id: LastEventId = None
 ) -> Response:
     """Follow a bulk operation run to its end."""
-    return await _watch(RunType.BULK, run, member, room, after if last_event_id is None else last_event_id)
+    return await watch(RunType.BULK, run, member, room, after if last_event_id is None else last_event_id)
 
 
-async def _watch(run_type: RunType, run_id: UUID, member: Member, room: Room, after: int) -> Response:
+async def watch(run_type: RunType, run_id: UUID, member: Member, room: Room, after: int) -> Response:
+    """Return what happens to a run after an event; 204 when nothing more will."""
     async with room.uow.begin(member.tenant_id) as tx:
         run = await tx.runs.get(run_type, run_id)
     if run is None:

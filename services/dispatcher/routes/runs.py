@@ -144,9 +144,14 @@ async def get_preview(
     run: UUID, member: TheMember, room: TheRoom, cursor: Cursor = None, limit: Limit = 50
 ) -> PreviewView:
     """Read what an execution of this preview would do, item by item and in sum."""
+    return await read_preview(run, member, room, cursor, limit)
+
+
+async def read_preview(run: UUID, member: Member, room: Room, cursor: str | None, limit: int) -> PreviewView:
+    """Return a page of a preview; raise `NotFoundError` for what is none."""
     after = cursors.by_ordinal(cursor, f"preview:{run}")
     async with room.uow.begin(member.tenant_id) as tx:
-        record = await _found(tx, RunType.RESTORE, run)
+        record = await found_run(tx, RunType.RESTORE, run)
         if record.writes:
             raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
         rows = await tx.run_lists.planned_items(run, after=after, limit=limit + 1)
@@ -169,7 +174,7 @@ async def list_id_map(
     """List what an execution made of the backup's ids, and what it took references for; empty for a preview."""
     after = cursors.by_key(cursor, "id-map")
     async with room.uow.begin(member.tenant_id) as tx:
-        await _found(tx, RunType.RESTORE, run)
+        await found_run(tx, RunType.RESTORE, run)
         rows = await tx.id_maps.page(run, after=after, limit=limit + 1)
     page, following = cut(rows, limit, lambda one: cursors.encode("id-map", one.policy_type, one.source_id))
     return Page(items=[MappedIdView.of(one) for one in page], next=following)
@@ -188,7 +193,7 @@ async def list_id_map(
 async def download_archive(run: UUID, member: TheMember, room: TheRoom) -> StreamingResponse:
     """Download the file that an export made; 404 until it is whole. A broken transfer is shorter than promised."""
     async with room.uow.begin(member.tenant_id) as tx:
-        await _found(tx, RunType.BULK, run)
+        await found_run(tx, RunType.BULK, run)
         archive = await tx.archives.get(run)
     if archive is None:
         raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)
@@ -202,9 +207,13 @@ async def download_archive(run: UUID, member: TheMember, room: TheRoom) -> Strea
 
 async def _get(run_type: RunType, run_id: UUID, member: Member, room: Room) -> RunView:
     async with room.uow.begin(member.tenant_id) as tx:
-        run = await _found(tx, run_type, run_id)
-        dead = await tx.dead_messages.of_run(run_type, run_id)
-        return RunView.of(run, dead, await _judged(tx, run, room.preview_age))
+        return await read_run(tx, await found_run(tx, run_type, run_id), room.preview_age)
+
+
+async def read_run(tx: ReadTransaction, run: RunRecord, preview_age: timedelta) -> RunView:
+    """Return a run with what is known beside its row."""
+    dead = await tx.dead_messages.of_run(run.run_type, run.id)
+    return RunView.of(run, dead, await _judged(tx, run, preview_age))
 
 
 async def _judged(tx: ReadTransaction, run: RunRecord, max_age: timedelta) -> Judgement | None:
@@ -229,7 +238,7 @@ async def _items(
     name = f"items:{run_id}"
     after = cursors.by_ordinal(cursor, name)
     async with room.uow.begin(member.tenant_id) as tx:
-        await _found(tx, run_type, run_id)
+        await found_run(tx, run_type, run_id)
         rows = await tx.run_lists.items(run_type, run_id, wanted, after=after, limit=limit + 1)
 
     def cursor_of(item: RunItem) -> str:
@@ -239,7 +248,8 @@ async def _items(
     return Page(items=[RunItemView.of(item) for item in page], next=following)
 
 
-async def _found(tx: ReadTransaction, run_type: RunType, run_id: UUID) -> RunRecord:
+async def found_run(tx: ReadTransaction, run_type: RunType, run_id: UUID) -> RunRecord:
+    """Return the tenant's run; raise `NotFoundError`."""
     run = await tx.runs.get(run_type, run_id)
     if run is None:
         raise NotFoundError(SafeCode.RESOURCE_NOT_FOUND)

@@ -1,23 +1,18 @@
 """Starting and aborting runs."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Response
 
-from services.dispatcher.access import BEARER, Member, Room, SignedInRoute, TheMember, TheRoom
-from services.dispatcher.handlers import Door, Source, Started, abort_run
+from services.dispatcher.access import BEARER, SignedInRoute, TheMember, TheRoom
+from services.dispatcher.asking import abort, retry, start, undo
+from services.dispatcher.handlers import Started
 from services.dispatcher.needs import decides
 from services.dispatcher.problems import responses
 from services.dispatcher.requests import BulkOperationRunBody, RestoreRunBody, RetryBody
-from services.dispatcher.retrying import RetryFailed, retry_failed
-from services.dispatcher.undoing import UndoRestore, undo_restore
 from services.dispatcher.views import PATHS, RunView, location
-from shared.contracts.commands import AbortRun, Start
 from shared.domain.capabilities import Capability
-from shared.domain.errors import ConflictError, ReinstateError, SafeCode
 from shared.domain.operations import capabilities_of
 from shared.domain.runs import RunType
 
@@ -53,7 +48,7 @@ async def start_restore_run(
 ) -> RunView:
     """Start a preview of a backup set (the default), or execute the plan of a preview that succeeded."""
     command = body.command(member.tenant_id, member.principal.user_id, member.principal.name)
-    return await _start(command, _source(member, key), room, response)
+    return _answer(await start(command, member, room, key), response)
 
 
 @router.post(
@@ -72,7 +67,7 @@ async def start_bulk_operation_run(
     The backup set that `backup_set.create` makes has the id of its run.
     """
     command = body.command(member.tenant_id, member.principal.user_id, member.principal.name)
-    return await _start(command, _source(member, key), room, response)
+    return _answer(await start(command, member, room, key), response)
 
 
 _ABORTED = responses(403, 404, 409)
@@ -88,7 +83,7 @@ _ABORTED = responses(403, 404, 409)
 )
 async def abort_restore_run(run: UUID, member: TheMember, room: TheRoom) -> RunView:
     """Ask the run to stop. What was done stays done; a queued run ends at once."""
-    return await _abort(RunType.RESTORE, run, member, room)
+    return RunView.of(await abort(RunType.RESTORE, run, member, room))
 
 
 @router.post(
@@ -101,7 +96,7 @@ async def abort_restore_run(run: UUID, member: TheMember, room: TheRoom) -> RunV
 )
 async def abort_bulk_operation_run(run: UUID, member: TheMember, room: TheRoom) -> RunView:
     """Ask the run to stop. What was done stays done; a queued run ends at once."""
-    return await _abort(RunType.BULK, run, member, room)
+    return RunView.of(await abort(RunType.BULK, run, member, room))
 
 
 _RETRIED = {
@@ -122,7 +117,8 @@ async def retry_failed_of_restore_run(
     run: UUID, body: RetryBody, member: TheMember, room: TheRoom, response: Response, key: IdempotencyKey = None
 ) -> RunView:
     """Start a child run over what failed, by the same preview. A write that may have been sent is looked for first."""
-    return await _retry(_retry_of(RunType.RESTORE, run, body, member), _source(member, key), room, response)
+    asked = retry(RunType.RESTORE, run, member, room, include_unknown=body.include_unknown, key=key)
+    return _answer(await asked, response)
 
 
 @router.post(
@@ -137,7 +133,8 @@ async def retry_failed_of_bulk_operation_run(
     run: UUID, body: RetryBody, member: TheMember, room: TheRoom, response: Response, key: IdempotencyKey = None
 ) -> RunView:
     """Start a child run over what failed. What a backup failed to capture goes into the same backup set."""
-    return await _retry(_retry_of(RunType.BULK, run, body, member), _source(member, key), room, response)
+    asked = retry(RunType.BULK, run, member, room, include_unknown=body.include_unknown, key=key)
+    return _answer(await asked, response)
 
 
 @router.post(
@@ -161,85 +158,13 @@ async def undo_restore_run(
 
     The answer is a preview. Executing it takes the run back; what was changed by others since is left alone.
     """
-    principal = member.principal
-    command = UndoRestore(
-        tenant_id=member.tenant_id,
-        run_id=run,
-        requested_by=principal.name[:200] or None,
-        initiator_id=principal.user_id,
-    )
-    source = _source(member, key)
-    with _counted(room):
-        may_create = await room.quota.admits(command.tenant_id)
-        started = await undo_restore(command, source=source, uow=room.uow, may_create=may_create)
-    return _answer(started, room, response)
+    return _answer(await undo(run, member, room, key), response)
 
 
-def _retry_of(run_type: RunType, run_id: UUID, body: RetryBody, member: Member) -> RetryFailed:
-    principal = member.principal
-    return RetryFailed(
-        tenant_id=member.tenant_id,
-        run_type=run_type,
-        run_id=run_id,
-        include_unknown=body.include_unknown,
-        requested_by=principal.name[:200] or None,
-        initiator_id=principal.user_id,
-    )
-
-
-async def _retry(command: RetryFailed, source: Source, room: Room, response: Response) -> RunView:
-    with _counted(room):
-        may_create = await room.quota.admits(command.tenant_id)
-        started = await retry_failed(command, source=source, uow=room.uow, may_create=may_create)
-    return _answer(started, room, response)
-
-
-async def _start(command: Start, source: Source, room: Room, response: Response) -> RunView:
-    with _counted(room):
-        started = await room.starts.start(command, source)
-    return _answer(started, room, response)
-
-
-def _answer(started: Started, room: Room, response: Response) -> RunView:
-    room.metrics.starts.labels(Door.HTTP.value, started.run.operation, _outcome(started)).inc()
+def _answer(started: Started, response: Response) -> RunView:
     response.headers["Location"] = location(started.run)
     if not started.created:
         response.status_code = 200
     if started.replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return RunView.of(started.run)
-
-
-async def _abort(run_type: RunType, run_id: UUID, member: Member, room: Room) -> RunView:
-    principal = member.principal
-    command = AbortRun(
-        tenant_id=member.tenant_id,
-        run_type=run_type,
-        run_id=run_id,
-        requested_by=principal.name[:200] or None,
-        initiator_id=principal.user_id,
-    )
-    source = _source(member, None)
-    with _counted(room):
-        aborted = await abort_run(command, source=source, uow=room.uow)
-    if not aborted.was_active:
-        raise ConflictError(SafeCode.RUN_NOT_ACTIVE, status=aborted.run.status.value)
-    return RunView.of(aborted.run)
-
-
-@contextmanager
-def _counted(room: Room) -> Iterator[None]:
-    """Count a refusal."""
-    try:
-        yield
-    except ReinstateError as error:
-        room.metrics.refusals.labels(Door.HTTP.value, error.code.value).inc()
-        raise
-
-
-def _outcome(started: Started) -> str:
-    return "created" if started.created else "replayed" if started.replayed else "reused"
-
-
-def _source(member: Member, key: str | None) -> Source:
-    return Source(Door.HTTP, key, member.principal.name or "user")

@@ -45,6 +45,8 @@ TENANT_COLUMN: Final[Mapping[str, str]] = {
 
 GLOBAL: Final[Mapping[str, str]] = {
     "users": "a person may belong to several tenants; what signs one in is for the doorkeeper's columns alone",
+    "sign_in_links": "a link is a person's, who may belong to several tenants; the doorkeeper alone redeems it",
+    "sessions": "likewise; nobody but the doorkeeper reads them",
     "paused_operations": "names kinds of runs, of no tenant: every service reads it, the steward writes it",
     "upstreams": "a system may act for several tenants or for all; the steward alone writes who may do what",
     "upstream_keys": "public keys of upstream systems, which the dispatcher checks signatures with",

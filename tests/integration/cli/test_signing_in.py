@@ -88,3 +88,38 @@ def test_the_development_issuer_signs_for_whoever_is_named() -> None:
     assert [key["kid"] for key in keys] == [header["kid"]]
     assert [key for key in keys if "d" in key] == []
     assert nobody == 400
+
+
+def test_a_sign_in_link_is_made_for_a_user_who_is_there(monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.delenv("CONSOLE_URL", raising=False)
+    assert reinstate("tenant", "add", "Contoso", "--directory-id", "c", "--setting", "client_id=a", "--secret-ref",
+                     "env:X").exit_code == 0  # fmt: skip
+    added = json.loads(reinstate("user", "add", "ada@example.com", "--tenant", "Contoso", "--json").stdout)
+
+    by_email = json.loads(reinstate("user", "sign-in-link", "Ada@Example.com", "--json").stdout)
+    by_id = reinstate("user", "sign-in-link", added["id"], "--url", "https://r.example/", "--valid-for", "2h")
+
+    assert by_email["url"].startswith("http://127.0.0.1:8080/console/sign-in?link=")
+    assert len(by_email["url"].partition("=")[2]) == 43
+    assert by_email["user_id"] == added["id"]
+    assert by_id.stdout.startswith("https://r.example/console/sign-in?link=")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nobody@example.com"],
+        ["00000000-0000-7000-8000-000000000000"],
+        ["ada@example.com", "--valid-for", "30s"],
+        ["ada@example.com", "--valid-for", "25h"],
+        ["ada@example.com", "--valid-for", "soon"],
+        ["ada@example.com", "--url", "reinstate.example.com"],
+    ],
+)
+def test_a_sign_in_link_that_cannot_be_is_refused(
+    monkeypatch: pytest.MonkeyPatch, database_url: str, arguments: list[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+
+    assert reinstate("user", "sign-in-link", *arguments, "--json").exit_code == 2

@@ -13,6 +13,7 @@ from starlette.routing import Mount
 from services.dispatcher import problems
 from services.dispatcher.access import Room, SignedInRoute, TheMember
 from services.dispatcher.app import create_app
+from services.dispatcher.console.routing import SignedInPage
 from services.dispatcher.needs import (
     OPEN,
     SIGNED_IN,
@@ -67,6 +68,9 @@ WRONG = {
     "of a tenant, with a capability that needs no role": plant(IN_TENANT, may(Capability.NOTIFICATIONS)),
     "of the API, open to everybody": plant("/v1/planted", OPEN, route_class=APIRoute),
     "for members, and nobody asks who calls": plant(IN_TENANT, VIEW, route_class=APIRoute),
+    "of the console, by a token": plant("/console/planted", SIGNED_IN),
+    "of the console, without a page of errors": plant("/console/planted", OPEN, route_class=APIRoute),
+    "of the API, by a cookie": plant("/v1/planted", SIGNED_IN, route_class=SignedInPage),
     "a mount": mount,
     "a web socket": web_socket,
 }
@@ -86,8 +90,13 @@ async def test_a_route_that_does_not_say_rightly_what_it_needs_keeps_the_process
 
 @pytest.mark.parametrize(
     "add",
-    [plant(IN_TENANT, VIEW), plant("/v1/planted", SIGNED_IN), plant("/planted", OPEN, route_class=APIRoute)],
-    ids=["of a tenant", "of a person", "of the platform"],
+    [
+        plant(IN_TENANT, VIEW),
+        plant("/v1/planted", SIGNED_IN),
+        plant("/planted", OPEN, route_class=APIRoute),
+        plant("/console/planted", SIGNED_IN, route_class=SignedInPage),
+    ],
+    ids=["of a tenant", "of a person", "of the platform", "of the console"],
 )
 def test_a_route_that_says_what_it_needs_is_let_in(add: Callable[[FastAPI], None]) -> None:
     app = create_app()
@@ -110,7 +119,13 @@ def test_every_capability_is_needed_by_a_route_and_every_operation_can_be_starte
 def test_only_the_platform_is_let_in_without_signing_in() -> None:
     routes = list(guarded_routes(create_app()))
 
-    assert {route.path for route in routes if isinstance(route.need, OpenNeed)} == {"/healthz", "/readyz", "/metrics"}
+    assert {route.path for route in routes if isinstance(route.need, OpenNeed)} == {
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/console/sign-in",
+        "/console/assets/{digest}/{name}",
+    }
     assert all(isinstance(route.need, MemberNeed) == ("{tenant}" in route.path) for route in routes)
 
 
@@ -139,7 +154,7 @@ async def test_a_need_is_asked_before_the_route_runs_and_costs_one_look_at_the_m
     nothing: Any = None
     app = FastAPI()
     problems.install(app)
-    app.state.room = Room(nothing, directory, directory, *[nothing] * 6)  # type: ignore[arg-type]  # what it is asked for
+    app.state.room = Room(nothing, directory, directory, *[nothing] * 7)  # type: ignore[arg-type]  # what it is asked for
     router = APIRouter(route_class=SignedInRoute, dependencies=[may(Capability.WORK_PAUSE)])
 
     @router.get(IN_TENANT)
