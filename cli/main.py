@@ -21,6 +21,7 @@ from cli.commands import (
     users,
 )
 from cli.console import EXIT_CODES, ExitCode, JsonFlag, Output, reporting, run
+from cli.logs import guarded
 
 HELP = """Back up and restore the configuration of many customer tenants.
 
@@ -87,5 +88,10 @@ async def _doctor(output: Output) -> bool:
     return well
 
 
+def main() -> None:
+    """Run the command line as a process."""
+    guarded(app)
+
+
 if __name__ == "__main__":
-    app()
+    main()

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from shared.runtime import logging
 from shared.runtime.settings import Mode
 from simulator.resource import Json
 
@@ -122,13 +123,14 @@ def serve(mode: Mode, *, port: int, audience: str, announce: Callable[[str], Non
     """
     if mode is not Mode.DEVELOPMENT:
         raise NotInProductionError
+    logging.configure("dev-issuer", level="WARNING")
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((_HOST, port))
     listener.listen()
     issuer = DevIssuer(f"http://{_HOST}:{listener.getsockname()[1]}", audience)
     config = uvicorn.Config(
-        create_app(issuer), lifespan="off", log_level="warning", access_log=False, timeout_graceful_shutdown=2
+        create_app(issuer), lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=2
     )
     # Whoever connects now is answered as soon as the server runs: the socket listens already.
     announce(json.dumps({"issuer": issuer.url, "audience": audience, "token": f"{issuer.url}/token"}))

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from shared.runtime import logging
 from simulator import admin, sample
 from simulator.auth import SignInRefused, openid_configuration
 from simulator.batch import perform_batch
@@ -60,6 +61,7 @@ def create_app(settings: SimulatorSettings, clock: Clock | None = None) -> Starl
 
 def serve(settings: SimulatorSettings, announce: Callable[[str], None] = print) -> None:
     """Listen until a signal ends it; `announce` gets one line of JSON with the address as soon as it listens."""
+    logging.configure("simulator", level="WARNING")
     app = create_app(settings)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # asyncio turns Nagle's delay (40 ms an answer) off only where the protocol is named
@@ -70,7 +72,7 @@ def serve(settings: SimulatorSettings, announce: Callable[[str], None] = print) 
         app,
         http=_AbortableProtocol,
         lifespan="off",
-        log_level="warning",
+        log_config=None,  # its own would write past ours
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=2,

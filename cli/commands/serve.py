@@ -84,7 +84,7 @@ def _serve_http(host: str, port: int) -> None:
         host=host,
         port=port,
         access_log=False,
-        log_level="warning",
+        log_config=None,  # its own would write past ours
         server_header=False,
         http=with_patience(settings.dispatcher_stalled_limit),
         timeout_graceful_shutdown=_STOP,

@@ -39,8 +39,9 @@ class Purpose(StrEnum):
 
     SNAPSHOT = "snapshot"  # row: the veiled hash
     ARCHIVE = "archive"  # row: the archive's id and the chunk's number
-    PLAN = "plan"  # row: the backup item's id, and what the plan leads from and to
+    PLAN = "plan"  # row: the backup item's id, the part, and what the plan leads from and to
     CREDENTIAL = "credential"  # row: nothing but the tenant
+    CHANNEL = "channel"  # an address that whoever knows it may write to, like a web hook's; row: the channel's id
 
 
 def bound(tenant_id: UUID, purpose: str, key_id: str, *row: str) -> bytes:

@@ -107,7 +107,7 @@ class SqlLedger(SqlLeases):
         items = [_item(row) for row in rows]
         if not any(item.plan for item in items):
             return items
-        plans = await plan_secrets.unveil(self._keys, [item.plan for item in items])
+        plans = await plan_secrets.unveil(self._keys, [(item.item_id, item.plan) for item in items])
         return [item._replace(plan=plan) for item, plan in zip(items, plans, strict=True)]
 
     async def next_due(self, lease: Lease) -> timedelta | None:

@@ -6,7 +6,7 @@ What is sealed is bound to its backup item and to what it leads from and to: mov
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +16,10 @@ from shared.domain.errors import PermanentError, SafeCode
 from shared.keys.envelope import Purpose, Sealer, TenantCipher
 from shared.persistence.vault import Keys
 
-SEALED = "sealed"
-SECRET_FIELDS = ("patch", "assignments_patch", "changes")  # they repeat values of the policy
+SEALED, SEALED_PROGRESS = "sealed", "sealed_progress"
+# They repeat values of the policy. What people read stays sealed for workers; what a worker left half done does not.
+_SECRET_FIELDS = {SEALED: ("patch", "assignments_patch", "changes"), SEALED_PROGRESS: ("assigned_before",)}
+_ALL_SECRET = frozenset(name for names in _SECRET_FIELDS.values() for name in names)
 FINGERPRINTS = (
     "live_fingerprint",
     "live_assignments_fingerprint",
@@ -35,18 +37,17 @@ async def protect(keys: Keys, plans: Sequence[tuple[UUID, Plan | None]]) -> list
     if not any(plan for _, plan in plans):
         return [None if plan is None else dict(plan) for _, plan in plans]
     cipher = await keys.cipher()
-    count = sum(1 for _, plan in plans if plan and _has_secrets(plan))
+    count = sum(len(_secrets(plan)) for _, plan in plans if plan)
     sealer = await keys.sealer(count) if count else None
     return [None if plan is None else _protected(cipher, sealer, item_id, plan) for item_id, plan in plans]
 
 
-async def unveil(keys: Keys, plans: Iterable[Plan | None]) -> list[dict[str, Any] | None]:
-    """Return plans with their fingerprints, for whoever compares them; what is sealed stays so."""
-    given = list(plans)
-    if not any(plan and any(plan.get(name) for name in FINGERPRINTS) for plan in given):
-        return [None if plan is None else dict(plan) for plan in given]
-    cipher = await keys.cipher()
-    return [None if plan is None else {**plan, **_fingerprints(plan, cipher.unveil)} for plan in given]
+async def unveil(keys: Keys, plans: Sequence[tuple[UUID, Plan | None]]) -> list[dict[str, Any] | None]:
+    """Return plans with their fingerprints and what was left half done, for whoever carries them out.
+
+    The rest stays sealed. Raises as `reveal` does.
+    """
+    return await _opened(keys, plans, (SEALED_PROGRESS,))
 
 
 async def reveal(keys: Keys, plans: Sequence[tuple[UUID, Plan | None]]) -> list[dict[str, Any] | None]:
@@ -54,44 +55,56 @@ async def reveal(keys: Keys, plans: Sequence[tuple[UUID, Plan | None]]) -> list[
 
     Raises as `Keys` does, and `PermanentError(SNAPSHOT_CORRUPT)` for what was altered or moved.
     """
-    sealed = [_decoded(plan[SEALED]) for _, plan in plans if plan and SEALED in plan]
-    if not sealed:
+    return await _opened(keys, plans, tuple(_SECRET_FIELDS))
+
+
+async def _opened(
+    keys: Keys, plans: Sequence[tuple[UUID, Plan | None]], parts: Sequence[str]
+) -> list[dict[str, Any] | None]:
+    sealed = [_decoded(plan[part]) for _, plan in plans if plan for part in parts if part in plan]
+    if not sealed and not any(plan and any(plan.get(name) for name in FINGERPRINTS) for _, plan in plans):
         return [None if plan is None else dict(plan) for _, plan in plans]
     cipher = await keys.cipher(*sealed)
-    return [None if plan is None else _revealed(cipher, item_id, plan) for item_id, plan in plans]
+    return [None if plan is None else _revealed(cipher, item_id, plan, parts) for item_id, plan in plans]
 
 
 def _protected(cipher: TenantCipher, sealer: Sealer | None, item_id: UUID, plan: Plan) -> dict[str, Any]:
-    kept = {name: [] if name in SECRET_FIELDS else value for name, value in plan.items()}
-    if sealer is not None and _has_secrets(plan):
-        secret = {name: plan[name] for name in SECRET_FIELDS if plan.get(name)}
-        packed = zstandard.ZstdCompressor(level=_LEVEL).compress(json.dumps(secret, default=list).encode())
-        sealed = sealer.seal(Purpose.PLAN, _row(item_id, plan), packed)
-        kept[SEALED] = base64.b64encode(sealed).decode()
+    kept = {name: [] if name in _ALL_SECRET else value for name, value in plan.items()}
+    if sealer is not None:
+        for part, secret in _secrets(plan).items():
+            packed = zstandard.ZstdCompressor(level=_LEVEL).compress(json.dumps(secret, default=list).encode())
+            kept[part] = base64.b64encode(sealer.seal(Purpose.PLAN, _row(item_id, part, plan), packed)).decode()
     return {**kept, **_fingerprints(plan, cipher.veil)}
 
 
-def _revealed(cipher: TenantCipher, item_id: UUID, plan: Plan) -> dict[str, Any]:
+def _revealed(cipher: TenantCipher, item_id: UUID, plan: Plan, parts: Sequence[str]) -> dict[str, Any]:
     shown = {**plan, **_fingerprints(plan, cipher.unveil)}
-    sealed = shown.pop(SEALED, None)
-    if sealed is None:
-        return shown
-    packed = cipher.open(Purpose.PLAN, _row(item_id, shown), _decoded(sealed))
+    for part in parts:
+        if part in shown:
+            packed = cipher.open(Purpose.PLAN, _row(item_id, part, shown), _decoded(shown.pop(part)))
+            shown |= _unpacked(packed)
+    return shown
+
+
+def _unpacked(packed: bytes) -> dict[str, Any]:
     if not 0 < zstandard.frame_content_size(packed) <= MOST_BYTES:
         raise PermanentError(SafeCode.SNAPSHOT_CORRUPT, reason="size")
-    return {**shown, **json.loads(zstandard.ZstdDecompressor().decompress(packed))}
+    secret: dict[str, Any] = json.loads(zstandard.ZstdDecompressor().decompress(packed))
+    return secret
 
 
-def _has_secrets(plan: Plan) -> bool:
-    return any(plan.get(name) for name in SECRET_FIELDS)
+def _secrets(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Return what is to be sealed of a plan, by part."""
+    found = {part: {name: plan[name] for name in names if plan.get(name)} for part, names in _SECRET_FIELDS.items()}
+    return {part: secret for part, secret in found.items() if secret}
 
 
 def _fingerprints(plan: Plan, change: Any) -> dict[str, str]:  # noqa: ANN401  a cipher's method
     return {name: change(plan[name]) for name in FINGERPRINTS if plan.get(name)}
 
 
-def _row(item_id: UUID, plan: Plan) -> tuple[str, ...]:
-    return (str(item_id), *(str(plan.get(name) or "") for name in FINGERPRINTS))
+def _row(item_id: UUID, part: str, plan: Plan) -> tuple[str, ...]:
+    return (str(item_id), part, *(str(plan.get(name) or "") for name in FINGERPRINTS))
 
 
 def _decoded(sealed: Any) -> bytes:  # noqa: ANN401  whatever the row holds

@@ -5,6 +5,7 @@
 
 import logging
 import sys
+import threading
 import traceback
 from types import TracebackType
 from typing import TextIO
@@ -57,7 +58,12 @@ def configure(service: str, *, level: str = "INFO", stream: TextIO | None = None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.captureWarnings(True)  # noqa: FBT003  the standard library's only argument
     sys.excepthook = _crashed
+    if sys.unraisablehook is sys.__unraisablehook__:  # a test runner has its own, and counts what it hears
+        sys.unraisablehook = _unraisable
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _thread_crashed
     for name in _QUIET:
         logger = logging.getLogger(name)
         logger.handlers.clear()
@@ -124,3 +130,14 @@ def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackTy
         sys.__excepthook__(kind, error, trace)
         return
     structlog.get_logger(__name__).critical("process.crashed", exc_info=error)
+
+
+def _thread_crashed(crash: threading.ExceptHookArgs) -> None:
+    """Say what ended a thread."""
+    if not issubclass(crash.exc_type, SystemExit):
+        structlog.get_logger(__name__).critical("thread.crashed", exc_info=crash.exc_value or crash.exc_type())
+
+
+def _unraisable(crash: "sys.UnraisableHookArgs") -> None:
+    """Say what nobody could be told: an error of a finaliser."""
+    structlog.get_logger(__name__).error("error.unraisable", exc_info=crash.exc_value)

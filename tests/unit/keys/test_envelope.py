@@ -159,6 +159,17 @@ def test_nothing_that_holds_a_key_shows_it_or_can_be_pickled() -> None:
         pickle.dumps(key)
 
 
+def test_a_channels_address_is_sealed_for_that_channel_and_shows_nowhere() -> None:
+    cipher, address = a_cipher(), "https://hooks.example.com/T0/hunter2"
+    sealed = seal(cipher, address.encode(), Purpose.CHANNEL, ("one",))
+    text = SealedText(sealed, cipher, Purpose.CHANNEL, ("one",))
+    assert text.reveal().get_secret_value() == address
+    assert "hunter2" not in repr(text)
+    for other in (SealedText(sealed, cipher, Purpose.CHANNEL, ("two",)), SealedText(sealed, cipher)):
+        with pytest.raises(PermanentError):
+            other.reveal()
+
+
 def test_a_key_of_another_size_is_no_key() -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         DataKey(uuid4(), 1, b"short")

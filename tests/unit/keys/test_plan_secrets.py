@@ -9,7 +9,7 @@ import pytest
 
 from shared.domain.errors import PermanentError
 from shared.keys.envelope import DataKey, Sealer, TenantCipher
-from shared.persistence.plan_secrets import FINGERPRINTS, SEALED, protect, reveal, unveil
+from shared.persistence.plan_secrets import FINGERPRINTS, SEALED, SEALED_PROGRESS, protect, reveal, unveil
 
 ITEM, OTHER_ITEM = UUID(int=7), UUID(int=8)
 CANARY = "hunter2"
@@ -51,11 +51,29 @@ async def test_people_see_again_what_the_row_does_not_show() -> None:
 
 async def test_a_worker_compares_fingerprints_and_writes_progress_without_opening_the_rest() -> None:
     row = await stored(a_plan())
-    (seen,) = await unveil(FixedKeys(), [row])
+    (seen,) = await unveil(FixedKeys(), [(ITEM, row)])
     assert seen is not None
     assert {name: seen[name] for name in FINGERPRINTS} == {name: a_plan()[name] for name in FINGERPRINTS}
     again = await stored({**seen, "sent": "write", "looks": 1})
     assert again == {**row, "sent": "write", "looks": 1}
+
+
+async def test_what_was_left_half_done_is_sealed_too_and_open_to_who_goes_on_with_it() -> None:
+    row = await stored(a_plan(half_assigned=True, assigned_before=[{"target": CANARY}]))
+    assert CANARY not in json.dumps(row)
+    assert (row["half_assigned"], row["assigned_before"]) == (True, [])
+    (seen,) = await unveil(FixedKeys(), [(ITEM, row)])
+    assert seen is not None
+    assert (seen["assigned_before"], seen["patch"]) == ([{"target": CANARY}], [])
+    assert await reveal(FixedKeys(), [(ITEM, await stored(seen))]) == await reveal(FixedKeys(), [(ITEM, row)])
+    assert SEALED_PROGRESS not in await stored({**seen, "assigned_before": []})
+
+
+@pytest.mark.parametrize(("part", "other"), [(SEALED, SEALED_PROGRESS), (SEALED_PROGRESS, SEALED)])
+async def test_one_part_is_not_taken_for_the_other(part: str, other: str) -> None:
+    row = await stored(a_plan(assigned_before=[{"target": CANARY}]))
+    with pytest.raises(PermanentError):
+        await reveal(FixedKeys(), [(ITEM, {**row, part: row[other]})])
 
 
 async def test_a_plan_that_changes_nothing_has_nothing_sealed() -> None:
