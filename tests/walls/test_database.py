@@ -145,6 +145,17 @@ async def test_what_is_taken_from_a_wall_is_named_and_mended(
     )
 
 
+async def test_a_role_of_another_version_on_the_same_server_is_left_alone(engine: AsyncEngine) -> None:
+    """Roles are the server's: an older installation must not take from a newer one what it does not know."""
+    async with engine.connect() as connection:
+        await connection.exec_driver_sql("CREATE ROLE reinstate_of_later")
+        await connection.exec_driver_sql("GRANT reinstate_of_later TO reinstate_notifier")
+        found = await breaches(connection)
+        await connection.rollback()
+
+    assert found == []
+
+
 async def test_a_table_of_a_service_s_own_is_named(engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
         await connection.exec_driver_sql("GRANT CREATE ON SCHEMA public TO reinstate_dispatcher")
