@@ -69,8 +69,9 @@ async def test_looking_at_a_link_uses_nothing_up_and_pressing_the_button_does(
     assert (await browser.get(SIGN_IN, params={"link": link})).status_code == 410
     home = await browser.get(HOME, headers=cookie(given(first)))
     assert (home.status_code, mara.name in home.text) == (200, True)
-    actions = await world.rows("SELECT action, actor_id FROM audit_logs")
-    assert actions == [{"action": "session.started", "actor_id": mara.id}]
+    lines = await world.rows("SELECT action, actor_id FROM audit_logs ORDER BY created_at")
+    assert {"action": "session.started", "actor_id": mara.id} in lines
+    assert [line["action"] for line in lines].count("session.started") == 1
 
 
 async def test_of_many_who_press_the_button_at_once_one_is_signed_in(
