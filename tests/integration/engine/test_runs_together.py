@@ -18,6 +18,7 @@ from shared.domain.runs import RunStatus, WaitReason
 from shared.engine.sharing import Sharing
 from shared.engine.work import Slice, WorkItem
 from shared.persistence.unit_of_work import SqlUnitOfWork
+from shared.persistence.walls.roles import DbRole
 from shared.ports import Item, ItemResult, RunRecord, SlotLimits
 from shared.runtime.ids import new_id
 from tests.support.engine_lab import OPERATION, Lab, ToyWork, captured, lab
@@ -41,6 +42,10 @@ class World(Lab):
     """A lab whose workers' transactions are counted."""
 
     counted: Counted
+
+    def working_as(self, role: DbRole) -> SqlUnitOfWork:
+        """Give the workers what counts."""
+        return self.counted if role is DbRole.BULK_WORKER else super().working_as(role)
 
     async def add_runs(self, count: int, **values: Any) -> list[RunRecord]:
         """Add runs that are known to have one item, each of a tenant of its own."""
@@ -77,9 +82,11 @@ class World(Lab):
 @pytest.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
     async with lab(database_url) as opened:
+        opened.working_as(DbRole.BULK_WORKER)
+        engine = opened._engines[DbRole.BULK_WORKER]
         opened.__class__ = World
         assert isinstance(opened, World)
-        opened.uow = opened.counted = Counted(opened.engine, service="lab")
+        opened.counted = Counted(engine, service="lab", vault=opened.make_vault(engine))
         opened.counted.shared = []
         yield opened
 
@@ -304,6 +311,7 @@ async def test_a_delivery_that_is_cut_off_while_it_shares_is_worked_when_it_come
     tasks = [asyncio.create_task(world.wake(worker, run, one)) for run, one in zip(runs, ids, strict=True)]
     while not world.counted.shared:
         await asyncio.sleep(0)
+        assert not all(task.done() for task in tasks)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
