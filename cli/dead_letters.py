@@ -4,7 +4,6 @@ One at a time: the broker confirms the copy, the database gets the line for the 
 leaves its queue. Whatever is interrupted can be repeated.
 """
 
-import asyncio
 import getpass
 import hashlib
 from collections.abc import AsyncIterator, Callable, Collection
@@ -18,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cli.administration import entitled
 from cli.console import CliFailure, ExitCode, usage
+from cli.pacing import Pace
 from cli.settings import amqp_url, database_url
 from shared.contracts.names import ServiceName
 from shared.contracts.signatures import SignatureHeader
@@ -174,7 +174,7 @@ class Desk:
     ) -> Outcome:
         """Do it to those of the chosen messages that are still there; an outage ends it early."""
         outcome, keys = Outcome(), {_key(letter) for letter in chosen}
-        pace = _Pace(rate)
+        pace = Pace(rate)
         try:
             async with self._alone():
                 for store in dict.fromkeys(letter.queue for letter in chosen if letter.queue != OUTBOX):
@@ -319,17 +319,3 @@ def letter_of_row(row: RefusedRow) -> Letter:
 def _key(letter: Letter) -> Key:
     """Tell messages apart; the id alone would not do: an outsider's may have none, or another's."""
     return (letter.queue, letter.message_id, letter.since, letter.body)
-
-
-class _Pace:
-    """Lets `rate` turns a second pass; None is no limit."""
-
-    def __init__(self, rate: float | None) -> None:
-        self._gap = 1 / rate if rate else 0.0
-        self._next = 0.0
-
-    async def turn(self) -> None:
-        now = asyncio.get_running_loop().time()
-        if self._next > now:
-            await asyncio.sleep(self._next - now)
-        self._next = max(now, self._next) + self._gap

@@ -40,7 +40,7 @@ class Anchor:
             "sequence": head.sequence,
             "hash": head.hash,
             "anchored_at": self.anchored_at,
-            "signature": self.signature,
+            "signed": self.signature,
         }
 
 
@@ -69,7 +69,7 @@ def anchor_of(read: dict[str, Any]) -> Anchor | None:
     """Read one from its document; None when it is none."""
     try:
         head = Head(UUID(str(read["tenant_id"])), int(read["sequence"]), str(read["hash"]))
-        signature = read.get("signature")
+        signature = read.get("signed")
         return Anchor(head, str(read["anchored_at"]), None if signature is None else str(signature))
     except (KeyError, TypeError, ValueError):
         return None

@@ -14,7 +14,7 @@ from shared.contracts.catalogue import MODELS
 from shared.contracts.names import Exchange, MessageType, ServiceName
 from shared.domain.dead_messages import OUTBOX, DeadMessage
 from shared.domain.errors import SafeCode
-from shared.domain.input_limits import MESSAGE, TooMuch, parse_json
+from shared.domain.input_limits import MESSAGE, Bound, TooMuch, parse_json
 from shared.domain.runs import RunType
 from shared.messaging.envelope import (
     ATTEMPT,
@@ -156,7 +156,8 @@ class Letter:
         try:
             value = parse_json(self.body, MESSAGE)
         except TooMuch as much:
-            return f"not read: {much.bound.value} exceeds what a message has"
+            is_text = much.bound is not Bound.ENCODING
+            return f"not read: {much.bound.value} exceeds what a message has" if is_text else "not JSON"
         except ValueError:
             return "not JSON"
         if not isinstance(value, dict):

@@ -92,7 +92,7 @@ BAD_MESSAGES: dict[str, tuple[tuple[str, str], str | bytes, str]] = {
     "half a JSON document": (BULK, '{"tenant_id": ', "message.undecodable"),
     "an empty body": (BULK, "", "message.undecodable"),
     "bytes that are no text": (BULK, b"\xff\xfe\x00\x9c" * 16, "message.undecodable"),
-    "ten thousand brackets": (BULK, "[" * 10_000, "message.undecodable"),
+    "ten thousand brackets": (BULK, "[" * 10_000, "message.exceeds_limits"),
     "a number for an id": (BULK, a_start(target_id=7), "message.undecodable"),
     "a text for a list": (BULK, a_start(item_ids=CANARY), "message.undecodable"),
     "a text for a truth": (RESTORE, a_preview(is_dry_run=CANARY), "message.undecodable"),
@@ -199,7 +199,9 @@ BAD_REQUESTS = {
     ),
     "a text for an id": BadRequest(R, f'{{"backup_set_id": "{CANARY}"}}', 422, "request.invalid"),
     "a number for a word": BadRequest(B, '{"resource": 7, "action": "sync"}', 422, "request.invalid"),
-    "a number beyond all numbers": BadRequest(B, '{"resource": 1e999999, "action": "sync"}', 422, "request.invalid"),
+    "a number beyond all numbers": BadRequest(
+        B, '{"resource": 1e999999, "action": "sync"}', 413, "request.exceeds_limits"
+    ),
     "two selections": BadRequest(
         R, '{"backup_set_id": "<set>", "item_ids": [], "selector": {"all": true}}', 422, "request.invalid"
     ),

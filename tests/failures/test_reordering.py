@@ -38,7 +38,7 @@ NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 WAKE_UPS = (Queue.BULK_INTERACTIVE, Queue.BULK_BACKGROUND)
 # Every change of a row that the test looks at, kept by the test's own database.
 HISTORY = """
-CREATE FUNCTION test_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+CREATE FUNCTION test_note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
     INSERT INTO test_history (before, after) VALUES (to_jsonb(OLD), to_jsonb(NEW)); RETURN NULL;
 END $$
 """

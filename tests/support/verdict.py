@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS test_leases (
     n bigint GENERATED ALWAYS AS IDENTITY, run_id uuid, epoch bigint, owner text, wake_up uuid,
     until timestamptz, at timestamptz DEFAULT clock_timestamp()
 );
-CREATE OR REPLACE FUNCTION test_note_lease() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+CREATE OR REPLACE FUNCTION test_note_lease() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
     INSERT INTO test_leases (run_id, epoch, owner, wake_up, until)
     VALUES (NEW.id, NEW.lease_epoch, NEW.lease_owner, NEW.lease_wake_up, NEW.lease_until);
     RETURN NULL;

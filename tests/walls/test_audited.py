@@ -1,7 +1,9 @@
 """Who changes something, or is refused it, is in the trail: every route that is no read, and every command."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import httpx
@@ -11,11 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cli.audit_trail import verify_database
 from services.dispatcher.commands import carry_out
+from services.dispatcher.console.headers import PREFIX as CONSOLE
 from services.dispatcher.handlers import Door
 from services.dispatcher.metrics import Metrics
 from services.dispatcher.needs import Guarded, MemberNeed, guarded_routes
 from services.dispatcher.rates import Rates
 from services.dispatcher.refusals import SINGLY, SINGLY_OF_THE_HOUSE, Refusals
+from services.dispatcher.signatures import Signatures
 from services.dispatcher.starts import Starts
 from services.dispatcher.subscribers import Command
 from shared.contracts.commands import AbortRun, StartBulkOperationRun, StartRestoreRun
@@ -23,9 +27,12 @@ from shared.domain.audit_chain import HOUSE
 from shared.domain.capabilities import Role
 from shared.domain.errors import PoisonMessage, SafeCode
 from shared.domain.runs import RunType
+from shared.domain.upstreams import SignatureRules
 from shared.persistence.audit_trail import SqlAuditTrail
 from shared.persistence.unit_of_work import SqlUnitOfWork
 from tests.support.builders import Person, World
+from tests.support.console import from_page
+from tests.support.signing import Redrives, Registry, an_envelope
 from tests.walls.cases import Case, cases
 from tests.walls.stage import Stage, build, notify
 
@@ -50,8 +57,9 @@ class Trail:
         return [(row["tenant_id"], row["outcome"], row["reason"]) for row in rows]
 
 
-def changing(app: FastAPI) -> dict[str, Guarded]:
-    return {route.operation_id: route for route in guarded_routes(app) if route.method not in READS}
+def changing(app: FastAPI, *, console: bool = False) -> dict[str, Guarded]:
+    routes = (route for route in guarded_routes(app) if route.path.startswith(CONSOLE) == console)
+    return {route.operation_id: route for route in routes if route.method not in READS}
 
 
 def a_case_of_each(app: FastAPI) -> list[Case]:
@@ -141,6 +149,22 @@ async def test_every_route_that_changes_something_leaves_a_line_when_it_was_refu
     assert wrong == []
 
 
+async def test_every_form_of_the_console_that_is_refused_leaves_a_line(
+    app: FastAPI, http: httpx.AsyncClient, world: World
+) -> None:
+    """What a form does is done by the use cases of the routes above."""
+    trail, wrong = Trail(world), []
+    forms = changing(app, console=True)
+    for route in forms.values():
+        path = re.sub(r"\{\w+\}", str(NO_ID), route.path)
+        answer = await http.post(path, data={"link": "x"}, headers=from_page("http://dispatcher"))
+        lines = await trail.news()
+        if not answer.is_error or [line[:2] for line in lines] != [(HOUSE, "blocked")]:
+            wrong.append(f"{route.operation_id}: {answer.status_code} {lines}")
+    assert wrong == []
+    assert len(forms) > 8
+
+
 async def test_what_is_not_there_and_what_is_over_are_refusals_with_a_line(
     app: FastAPI, world: World, stage: Stage, asking: Asking
 ) -> None:
@@ -227,7 +251,14 @@ async def test_every_command_leaves_a_line_when_it_was_carried_out_and_when_it_w
         parts = {"uow": uow, "starts": starts, "metrics": Metrics(), "refusals": refusals, "rates": Rates()}
         code = None
         try:
-            await carry_out(command, message_id=str(uuid4()), user="upstream-1", **parts)  # type: ignore[arg-type]
+            await carry_out(
+                command,
+                an_envelope(command, {}, message_id=str(uuid4()), user_id="upstream-1"),
+                signatures=Signatures(
+                    Registry(), Redrives(), SignatureRules(required=False, max_age=timedelta(1), tolerance=timedelta(1))
+                ),
+                **parts,  # type: ignore[arg-type]
+            )
         except PoisonMessage as error:
             code = error.code.value
         return code, await trail.news()

@@ -15,6 +15,9 @@ IN_CLEAR = {
     "data_keys.wrapped": "wrapped by a key-encryption key",
     "outbox.body": "a message of ids and states, which the broker has as well",
     "outbox.claim_token": "a random number of the relay's, worth nothing to anybody else",
+    "sessions.token_sha256": "the SHA-256 of a random token",
+    "sign_in_links.token_sha256": "the SHA-256 of a random token",
+    "upstream_keys.public_key": "the public half of a pair",
     "users.token_sha256": "the SHA-256 of a random token",
 }
 _SOUNDS_SECRET = re.compile(r"secret|passw|token|credential|cookie|webhook|url|dsn|api_?key|private_?key|assertion")

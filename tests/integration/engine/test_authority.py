@@ -14,6 +14,7 @@ from shared.domain.operations import OPERATIONS
 from shared.domain.runs import RunStatus
 from shared.engine.engine import Engine
 from shared.engine.settings import EngineSettings
+from shared.persistence.asking import Alone
 from shared.persistence.authority import SqlAuthority
 from shared.ports import Item, ItemResult, RunRecord
 from shared.runtime.ids import new_id
@@ -150,7 +151,7 @@ async def test_what_is_in_no_table_is_nobodys_to_do(world: Lab) -> None:
 async def test_a_tenant_that_is_not_there_is_a_denial_and_no_defect(world: Lab) -> None:
     run = await world.add_run()
     async with world.engine.connect() as connection:
-        authority = await SqlAuthority(connection, new_id()).of(run)
+        authority = await SqlAuthority(Alone(connection), new_id()).of(run)
 
     assert authority.refusal is SafeCode.AUTHZ_TENANT_MISSING
 
@@ -188,4 +189,4 @@ async def test_a_connection_that_cannot_be_right_ends_the_run_before_it_begins(
 
 async def refusal_of(world: Lab, run: RunRecord) -> SafeCode | None:
     async with world.engine.connect() as connection:
-        return (await SqlAuthority(connection, world.tenant_id).of(run)).refusal
+        return (await SqlAuthority(Alone(connection), world.tenant_id).of(run)).refusal

@@ -26,7 +26,7 @@ def test_a_role_has_what_the_ladder_says(role: Role) -> None:
     has = {capability.value for capability in Capability if role.may(capability)}
     of_weaker_ones = {name for weaker in Role if weaker.rank <= role.rank for name in LADDER[weaker]}
 
-    assert has == of_weaker_ones | {"notification.own"}
+    assert has == of_weaker_ones | {"notification.own", "session.own"}
 
 
 @given(capability=st.sampled_from(Capability), weak=st.sampled_from(Role), strong=st.sampled_from(Role))
