@@ -63,7 +63,7 @@ def changing(app: FastAPI, *, console: bool = False) -> dict[str, Guarded]:
 
 
 def a_case_of_each(app: FastAPI) -> list[Case]:
-    wanted, found = changing(app), {}
+    wanted, found = changing(app), dict[str, Case]()
     for case in cases():
         if case.operation_id in wanted:
             found.setdefault(case.operation_id, case)
