@@ -1,5 +1,7 @@
 """Fixtures of all levels. Servers start with the first test that asks for them."""
 
+import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -34,6 +36,26 @@ def no_crash_ends_the_tests(request: pytest.FixtureRequest, monkeypatch: pytest.
     monkeypatch.setattr("shared.runtime.tasks.terminate_process", lambda: crashes.append(True))
     yield
     assert not crashes, "a background task crashed"
+
+
+@pytest.fixture(autouse=True)
+def logging_stays_as_it_was() -> Iterator[None]:
+    """What runs inside of a test may configure logging, which is the whole process's: the next test finds its own."""
+    root = logging.getLogger()
+    handlers, hook = root.handlers[:], sys.excepthook
+    before = {one: (one.level, one.propagate) for one in _loggers()}
+    yield
+    root.handlers[:], sys.excepthook = handlers, hook
+    for one in _loggers():
+        level, propagate = before.get(one, (logging.NOTSET, True))
+        if (one.level, one.propagate) != (level, propagate):
+            one.setLevel(level)
+            one.propagate = propagate
+
+
+def _loggers() -> list[logging.Logger]:
+    root = logging.getLogger()
+    return [root, *(one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger))]
 
 
 @pytest.fixture(scope="session")

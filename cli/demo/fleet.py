@@ -15,6 +15,7 @@ import httpx
 
 from cli.broker_logins import address_for, write_address
 from cli.console import CliFailure, ExitCode
+from cli.stack.doors import own_databases
 from cli.stack.ports import choose_ports
 from shared.contracts.names import Queue
 from shared.messaging.rights import BrokerLogin
@@ -118,7 +119,9 @@ class Fleet:
         """Make a fleet with the same servers and other settings, in a folder within this one's."""
         path = self.folder / folder
         path.mkdir()
-        return Fleet(path, {**self.environment, **settings}, self.start, self.own, logins=self.logins)
+        elsewhere = settings.get("DATABASE_URL") if self.own else None
+        own = own_databases(elsewhere) if elsewhere else self.own
+        return Fleet(path, {**self.environment, **settings}, self.start, own, logins=self.logins)
 
     def launch_all(self, **workers: int) -> None:
         """Start one dispatcher, one notifier and so many of each worker (`restore_worker=2`)."""

@@ -111,6 +111,7 @@ def test_a_library_s_error_text_is_dropped_because_it_repeats_payloads(lines: io
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMQP_URL", f"amqp://u:{CANARY}@broker/v")
     monkeypatch.setenv("DATABASE_URL", f"postgresql+asyncpg://u:{CANARY}@db/x")
+    monkeypatch.delenv("RABBITMQ_MANAGEMENT_URL", raising=False)
 
     settings = ServiceSettings()
 
