@@ -58,11 +58,11 @@ class Place:
             await connection.close()
 
     async def add_tenants(self, count: int, *, policies: int) -> list[UUID]:
-        """Add tenants with so many policies each in their inventory."""
+        """Add tenants with so many policies each in their inventory, and a connection that nobody opens."""
         ids = [new_id() for _ in range(count)]
         await self.connection.execute(
-            "INSERT INTO tenants (id, external_id, name, connector)"
-            " SELECT id, id::text, 'Tenant', 'graph' FROM unnest($1::uuid[]) id",
+            "INSERT INTO tenants (id, external_id, name, connector, connection)"
+            " SELECT id, id::text, 'Tenant', 'folder', '{\"path\": \"nowhere\"}' FROM unnest($1::uuid[]) id",
             ids,
         )
         await self.connection.execute(

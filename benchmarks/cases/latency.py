@@ -31,7 +31,9 @@ class Latency(Case):
             for tenant_id, policy_id in await place.policies(tenants):
                 began = time.perf_counter()
                 run_id = await start(client, tenant_id, OPERATION, item_ids=[str(policy_id)])
-                await place.until_told(tenant_id, run_id, look_every=_LOOK_EVERY)
+                status = await place.until_told(tenant_id, run_id, look_every=_LOOK_EVERY)
+                if status != "succeeded":
+                    raise RuntimeError(f"a run ended {status}")
                 taken.append((time.perf_counter() - began) * 1000)
         counted = taken[_WARM_UP:]
         for name, share in ((P50, 0.5), (P95, 0.95), (P99, 0.99)):

@@ -122,7 +122,7 @@ class Restore(Case):
 
 async def _connect(place: Place, simulator: RunningSimulator, directory: str) -> None:
     await place.connection.execute(
-        "UPDATE tenants SET external_id = $1,"
+        "UPDATE tenants SET connector = 'graph', external_id = $1,"
         " connection = jsonb_build_object('graph_url', $2::text, 'authority_url', $2::text,"
         " 'client_id', $3::text, 'secret_ref', $4::text)",
         directory,
