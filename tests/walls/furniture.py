@@ -1,5 +1,6 @@
 """One row of every table of a tenant: what a wall is tried with."""
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,23 @@ async def furnish(connection: AsyncConnection, name: str) -> tuple[UUID, UUID]:
         if table not in _BY_TRIGGER:
             await connection.execute(insert(metadata.tables[table]).values(values))
     return tenant, person
+
+
+async def furnish_nobody(connection: AsyncConnection, person: UUID) -> None:
+    """Add a row to each table that belongs to no tenant; a new one needs a row here."""
+    upstream, until = new_id(), datetime(2027, 1, 2, tzinfo=UTC)
+    signs_in = {"token_sha256": _SHA, "user_id": person, "expires_at": until}
+    named = {"id": upstream, "name": "crm", "all_tenants": True, "tenant_ids": [], "operations": ["*"]}
+    key = {"id": "key", "upstream_id": upstream, "public_key": b"k" * 32, "valid_until": until}
+    rows: dict[str, dict[str, Any]] = {
+        "sign_in_links": {**signs_in, "created_by": "Mara"},
+        "sessions": {**signs_in, "seen_at": until},
+        "paused_operations": {"operation": "policy.sync", "reason": "x", "paused_by": "Mara"},
+        "upstreams": {**named, "created_by": "Mara"},
+        "upstream_keys": {**key, "created_by": "Mara"},
+    }
+    for table, values in rows.items():
+        await connection.execute(insert(metadata.tables[table]).values(values))
 
 
 def rows_of(tenant: UUID, person: UUID, name: str) -> dict[str, dict[str, Any]]:

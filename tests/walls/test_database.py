@@ -23,10 +23,10 @@ from shared.persistence.walls.catalogue import breaches, mend
 from shared.persistence.walls.declaring import declared
 from shared.persistence.walls.grants import GRANTS, may, rights
 from shared.persistence.walls.roles import LOGINS, MAY_BECOME, DbRole
-from shared.persistence.walls.rows import GLOBAL, TENANT_COLUMN, sees_every_tenant
+from shared.persistence.walls.rows import GLOBAL, TENANT_COLUMN, UNWALLED, sees_every_tenant
 from tests.support.roles import as_role
 from tests.walls.counting import Counted
-from tests.walls.furniture import furnish, rows_of
+from tests.walls.furniture import furnish, furnish_nobody, rows_of
 
 TABLES = sorted(TENANT_COLUMN)
 _MAY_NOT = "42501"  # PostgreSQL's code for what a role has no right to
@@ -112,6 +112,8 @@ async def test_every_table_is_decided_on_and_the_database_is_as_declared(engine:
         ("ALTER POLICY declared_tenants ON inbox USING (true)", "inbox", "declared_tenants is another"),
         ("ALTER TABLE policies NO FORCE ROW LEVEL SECURITY", "policies", "not forced"),
         ("ALTER TABLE archives DISABLE ROW LEVEL SECURITY", "archives", "not forced"),
+        ("ALTER TABLE sessions NO FORCE ROW LEVEL SECURITY", "sessions", "not forced"),
+        ("DROP POLICY steward_all ON upstreams", "upstreams", "steward_all is missing"),
         ("GRANT DELETE ON audit_logs TO reinstate_dispatcher", "audit_logs", "reinstate_dispatcher may DELETE"),
         ("GRANT SELECT ON users TO PUBLIC", "users", "public may SELECT"),
         ("GRANT UPDATE (state) ON restore_run_items TO reinstate_preview", "restore_run_items", "may UPDATE (state)"),
@@ -143,6 +145,38 @@ async def test_what_is_taken_from_a_wall_is_named_and_mended(
     assert [breach for breach in left if not breach.what.startswith(by_a_person[0])] == (
         [breach for breach in found if by_a_person[1] in breach.what]
     )
+
+
+async def test_row_level_security_is_forced_on_every_table(engine: AsyncEngine) -> None:
+    """By the catalogue alone, without our own comparison. The one that is not holds the schema's revision."""
+    query = """
+        SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+            AND NOT (relrowsecurity AND relforcerowsecurity)
+    """
+    async with engine.connect() as connection:
+        open_ones = (await connection.execute(text(query))).scalars().all()
+    assert open_ones == ["alembic_version"]
+
+
+async def test_a_right_that_somebody_granted_opens_no_table_of_nobody_s(house: House) -> None:
+    async with house.owner.connect() as connection:  # rolled back
+        await furnish_nobody(connection, house.person)
+        there = {table: await number_of(connection, table) for table in GLOBAL}
+        for role in DbRole:
+            closed = [table for table in GLOBAL if table not in UNWALLED | {*GRANTS[role]}]
+            for table in closed:
+                await connection.exec_driver_sql(f"GRANT ALL ON {table} TO {role}")
+            await connection.exec_driver_sql(f"SET LOCAL ROLE {role}")
+            assert {await number_of(connection, table) for table in closed} <= {0}, role
+            for table in closed:
+                done = await connection.exec_driver_sql(f"DELETE FROM {table}")
+                assert done.rowcount == 0, (role, table)
+            await connection.exec_driver_sql("RESET ROLE")
+        left = {table: await number_of(connection, table) for table in GLOBAL}
+        await connection.rollback()
+
+    assert min(there.values()) > 0
+    assert left == there
 
 
 async def test_a_role_of_another_version_on_the_same_server_is_left_alone(engine: AsyncEngine) -> None:

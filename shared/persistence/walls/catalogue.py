@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.persistence.walls.grants import Right, rights
 from shared.persistence.walls.roles import MAY_BECOME, DbRole
-from shared.persistence.walls.rows import GLOBAL, TENANT_COLUMN, Policy, policies
+from shared.persistence.walls.rows import GLOBAL, TENANT_COLUMN, UNWALLED, Policy, policies
 
 _TOO_STRONG = "rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication OR rolinherit"
 _WEAK = "NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB NOREPLICATION NOINHERIT"
@@ -101,9 +101,9 @@ async def _row_security(connection: AsyncConnection) -> AsyncIterator[Breach]:
     """
     there = {row.relname: row.walled for row in await connection.execute(text(query))}
     for table, walled in there.items():
-        if table in GLOBAL:
+        if table in UNWALLED:
             continue
-        if table not in TENANT_COLUMN:
+        if table not in TENANT_COLUMN and table not in GLOBAL:
             yield Breach(table, _HOW_TO_DECIDE)
         if not walled:
             force = f'ALTER TABLE "{table}" ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY'

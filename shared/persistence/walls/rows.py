@@ -2,12 +2,15 @@
 
 Every table is decided on here, once: it belongs to tenants (`TENANT_COLUMN`), or to nobody in particular (`GLOBAL`,
 with the reason). A table that is not decided on is closed: no role has any right on it.
+
+A table of nobody's is walled, too: to roles that may do nothing with it, it is empty, whatever somebody granted them.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from shared.persistence.walls.grants import GRANTS
 from shared.persistence.walls.roles import DbRole
 
 TENANTS_SETTING: Final = "reinstate.tenants"  # ids of those for whom the transaction works, with commas
@@ -52,6 +55,7 @@ GLOBAL: Final[Mapping[str, str]] = {
     "upstream_keys": "public keys of upstream systems, which the dispatcher checks signatures with",
     "alembic_version": "the schema's revision, which every process compares with its own",
 }
+UNWALLED: Final = frozenset({"alembic_version"})  # the migrations' own library makes it and writes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,7 @@ def policies() -> Iterator[Policy]:
             for command in commands:
                 yield Policy(table, f"{role.value.removeprefix('reinstate_')}_{command.lower()}", command, role, "true")
     yield from _of_one_person()
+    yield from _of_nobody()
 
 
 def _of_one_person() -> Iterator[Policy]:
@@ -124,6 +129,14 @@ def _of_one_person() -> Iterator[Policy]:
     for command in ("SELECT", "UPDATE"):
         yield Policy("notifications", f"reader_own_{command.lower()}", command, role, f"user_id = {_PERSON}")
     yield Policy("tenants", "reader_own", "SELECT", role, "id IN (SELECT tenant_id FROM memberships)")
+
+
+def _of_nobody() -> Iterator[Policy]:
+    """Rows that belong to no tenant are for those roles that have something to do with them."""
+    for role, tables in GRANTS.items():
+        for table in tables:
+            if table in GLOBAL and table not in UNWALLED:
+                yield Policy(table, f"{role.value.removeprefix('reinstate_')}_all", "ALL", role, "true")
 
 
 def sees_every_tenant(role: DbRole, table: str) -> frozenset[str]:
