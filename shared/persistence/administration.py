@@ -11,13 +11,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.domain.operations import Role
-from shared.persistence.audit import append
+from shared.persistence.audit import append, by_command
 from shared.persistence.database import translated
 from shared.persistence.tables import memberships, tenants, users
 from shared.persistence.users import note_in_every_tenant
 from shared.persistence.walls.declaring import declared
 from shared.persistence.walls.roles import DbRole
-from shared.ports import AuditEntry
 from shared.runtime.ids import new_id
 
 
@@ -103,13 +102,7 @@ class SqlAdministration:
 
     async def link_user(self, email: str, issuer: str, subject: str, *, replace: bool = False) -> Link:
         """Let the user sign in as this subject of the issuer; with `replace` in the place of another one."""
-        entry = AuditEntry(
-            action="member.linked",
-            outcome="success",
-            actor_type="system",
-            actor_name=self._actor,
-            summary="A user was linked to a subject of an issuer",
-        )
+        entry = by_command(self._actor, "member.linked", "A user was linked to a subject of an issuer")
         try:
             with translated():
                 async with declared(self._engine, role=DbRole.STEWARD) as connected:
@@ -131,13 +124,4 @@ class SqlAdministration:
     async def _audit(
         self, connected: AsyncConnection, tenant_id: UUID, action: str, summary: str, target_id: UUID
     ) -> None:
-        entry = AuditEntry(
-            action=action,
-            outcome="success",
-            actor_type="system",
-            actor_name=self._actor,
-            summary=summary,
-            target_type=action.partition(".")[0],
-            target_id=target_id,
-        )
-        await append(connected, [(tenant_id, entry)])
+        await append(connected, [(tenant_id, by_command(self._actor, action, summary, target_id))])

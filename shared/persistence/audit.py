@@ -1,13 +1,13 @@
 """The audit trail: append only. The database numbers and chains each row as it is inserted (ADR 0030)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.domain.errors import safe_context
+from shared.domain.errors import ContextValue, safe_context
 from shared.persistence.tables import audit_logs
 from shared.persistence.walls.declaring import declare_now
 from shared.ports import AuditEntry
@@ -54,6 +54,27 @@ class SqlAudit:
     async def add(self, entry: AuditEntry) -> UUID:
         """Append one line at the end of the transaction; return its id."""
         return self._sheet.add(self._tenant_id, entry)
+
+
+def by_command(
+    actor: str,
+    action: str,
+    summary: str,
+    target_id: UUID | None = None,
+    *,
+    context: Mapping[str, ContextValue] | None = None,
+) -> AuditEntry:
+    """Return the line of something that an administrator did on the command line: `member.added`, of a `member`."""
+    return AuditEntry(
+        action=action,
+        outcome="success",
+        actor_type="system",
+        actor_name=actor,
+        summary=summary,
+        target_type=action.partition(".")[0] if target_id else None,
+        target_id=target_id,
+        context=context or {},
+    )
 
 
 async def append(connection: AsyncConnection, lines: Sequence[tuple[UUID, AuditEntry]]) -> None:

@@ -12,13 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from shared.domain.errors import PermanentError, SafeCode
 from shared.keys.envelope import KEY_BYTES, VEIL_GENERATION, Purpose
 from shared.keys.ring import KeyRing, KeyUnavailable
-from shared.persistence.audit import append
+from shared.persistence.audit import append, by_command
 from shared.persistence.database import translated
 from shared.persistence.tables import JSONB, data_keys, tenant_credentials, tenants
 from shared.persistence.vault import Vault, wrapped_key, wrapping_context
 from shared.persistence.walls.declaring import declared
 from shared.persistence.walls.roles import DbRole
-from shared.ports import AuditEntry
 from shared.runtime.ids import new_id
 
 STORED = {"secret_ref": "stored:"}
@@ -206,14 +205,6 @@ class SqlKeyAdministration:
         target_id: UUID,
         count: int | None = None,
     ) -> None:
-        entry = AuditEntry(
-            action=action,
-            outcome="success",
-            actor_type="system",
-            actor_name=self._actor,
-            summary=summary,
-            target_type=action.partition(".")[0],
-            target_id=target_id,
-            context={} if count is None else {"count": count},
-        )
+        context = {} if count is None else {"count": count}
+        entry = by_command(self._actor, action, summary, target_id, context=context)
         await append(connected, [(tenant_id, entry)])

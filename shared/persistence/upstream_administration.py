@@ -14,13 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from shared.domain.audit_chain import HOUSE
 from shared.domain.errors import ConflictError, SafeCode
 from shared.domain.upstreams import Grants
-from shared.persistence.audit import append
+from shared.persistence.audit import append, by_command
 from shared.persistence.database import translated
 from shared.persistence.tables import tenants, upstream_keys, upstreams
 from shared.persistence.upstreams import grants_of
 from shared.persistence.walls.declaring import declared
 from shared.persistence.walls.roles import DbRole
-from shared.ports import AuditEntry
 from shared.runtime.ids import new_id
 
 _NOW = func.clock_timestamp()
@@ -185,15 +184,7 @@ class SqlUpstreamAdministration:
     async def _audit(
         self, connection: AsyncConnection, grants: Grants, action: str, summary: str, upstream_id: UUID
     ) -> None:
-        entry = AuditEntry(
-            action=action,
-            outcome="success",
-            actor_type="system",
-            actor_name=self._actor,
-            summary=summary,
-            target_type="upstream",
-            target_id=upstream_id,
-        )
+        entry = by_command(self._actor, action, summary, upstream_id)
         concerned = select(tenants.c.id).order_by(tenants.c.id)
         if grants.tenants is not None:
             concerned = concerned.where(tenants.c.id.in_(grants.tenants))

@@ -1,8 +1,11 @@
 """`reinstate dead`, every command on a real broker and a real database."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,12 +21,14 @@ from shared.domain.dead_messages import DeadMessage
 from shared.domain.errors import SafeCode
 from shared.domain.runs import Lane, RunType
 from shared.messaging.publisher import ConfirmedPublisher, Delivery
+from shared.messaging.signing import Signer
 from shared.messaging.topology_admin import apply
 from shared.persistence.database import create_engine
 from shared.persistence.dead_messages import SqlDeadMessageIndex
 from shared.persistence.unit_of_work import SqlUnitOfWork
-from tests.support.builders import World
+from tests.support.builders import World, a_sync
 from tests.support.rabbit import Rabbit
+from tests.support.signing import a_delivery
 
 QUEUE = Queue.RESTORE_INTERACTIVE
 REASON = ("--reason", "the disk is mended")
@@ -53,15 +58,17 @@ class Lab:
 
         return asyncio.run(body())
 
-    def bury(self, *letters: tuple[str, WakeUp], code: str = "message.retries_exhausted") -> None:
-        """Put wake-ups where the intake of the restore worker puts those it failed on."""
-
+    def send(self, *deliveries: Delivery) -> None:
         async def body() -> None:
             async with ConfirmedPublisher(self.addresses[0], "restore") as publisher:
-                for message_id, wake_up in letters:
-                    await publisher.send(_dead(message_id, wake_up, code))
+                for delivery in deliveries:
+                    await publisher.send(delivery)
 
         asyncio.run(body())
+
+    def bury(self, *letters: tuple[str, WakeUp], code: str = "message.retries_exhausted") -> None:
+        """Put wake-ups where the intake of the restore worker puts those it failed on."""
+        self.send(*(_dead(message_id, wake_up, code) for message_id, wake_up in letters))
 
     def holds(self, depths: Mapping[str, int]) -> None:
         self.with_rabbit(lambda rabbit: rabbit.holds(depths))
@@ -201,6 +208,28 @@ def test_a_body_that_is_none_of_our_messages_is_never_shown(lab: Lab) -> None:
     (item,) = json.loads(shown.stdout)["items"]
     assert (item["body"], item["fields"], item["code"]) == (None, ["password: text"], "message.unroutable")
     assert "hunter2" not in shown.output
+
+
+def test_replaying_a_signed_command_answers_for_its_age_and_changes_nothing_about_it(lab: Lab) -> None:
+    """What becomes of it is the dispatcher's, which checks the rest again: tests of signed commands there."""
+    tenant_id = lab.tenant()
+    signer = Signer.generate()
+    sent = a_delivery(a_sync(tenant_id), signer, "m1", datetime(2026, 1, 2, tzinfo=UTC))
+    came_from = {"exchange": sent.exchange, "routing-key": sent.routing_key, "queue": "dispatcher.commands"}
+    noted = {f"x-reinstate-{name}": value for name, value in came_from.items()}
+    why = {"x-reinstate-reason": "signature.too_old", "x-reinstate-failed-at": "2026-01-02T03:04:05+00:00"}
+    parked = replace(sent, exchange="dead-letter", routing_key="dispatcher.parked", headers=sent.headers | noted | why)
+    lab.send(parked, replace(parked, message_id="m2", headers={"tenantid": str(tenant_id)} | noted | why))
+
+    done = asked("replay", "--queue", "dispatcher.parked", "--all", *REASON, "--yes")
+
+    assert (ids(done, "done"), done["left"]) == (["m1", "m2"], [])
+    again = lab.take("dispatcher.commands")
+    assert (again.message_id, again.body) == ("m1", sent.body)
+    assert {name: again.headers[name] for name in sent.headers} == dict(sent.headers)
+    (word,) = lab.rows("SELECT message_id, body_sha256, reason, authorised_by FROM redrives")
+    assert word["body_sha256"] == hashlib.sha256(sent.body).hexdigest()
+    assert (word["message_id"], word["reason"], word["authorised_by"] != "") == ("m1", REASON[1], True)
 
 
 def test_replaying_sends_the_same_message_and_leaves_a_line_in_the_audit_trail(lab: Lab) -> None:

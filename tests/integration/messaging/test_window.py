@@ -80,8 +80,11 @@ async def test_windows_and_single_messages_go_at_the_same_time(rabbit: Rabbit, p
     windows = [[an_outbox_row() for _ in range(50)] for _ in range(4)]
     alone = [an_outbox_row() for _ in range(20)]
 
-    await asyncio.gather(*map(publisher.publish_all, windows), *map(publisher.publish, alone))
+    troubles, _ = await asyncio.gather(
+        asyncio.gather(*map(publisher.publish_all, windows)), asyncio.gather(*map(publisher.publish, alone))
+    )
 
+    assert troubles == [[None] * 50] * 4
     await rabbit.holds({QUEUE: 220})
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from shared.contracts.catalogue import MODELS
 from shared.contracts.names import MAX_BODY_BYTES, MessageType, Queue
-from shared.domain.errors import PoisonMessage
+from shared.contracts.signatures import claim_of
+from shared.domain.errors import PermanentError, PoisonMessage
 from shared.messaging.envelope import read
 
 MIB = 1024 * 1024
@@ -93,4 +94,49 @@ def test_a_bomb_in_a_message_is_refused_in_little_memory(body: bytes) -> None:
     most = most_memory(lambda: codes.append(told(body)))
 
     assert codes[0] in ("message.exceeds_limits", "message.too_large", "message.undecodable")
+    assert most < 8 * MIB
+
+
+# --- the headers that say who signed a command -----------------------------------------------------------------------
+
+SIGNED = {
+    "reinstate-algorithm": "ed25519",
+    "reinstate-key-id": "k" * 16,
+    "reinstate-signed-at": "2026-03-01T12:00:00.000000Z",
+    "reinstate-signature": "A" * 86,
+    "tenantid": "0198c0de-0000-7000-8000-0000000000a1",
+}
+SIGNATURES = st.fixed_dictionaries(
+    {}, optional={name: st.just(good) | st.text(max_size=99) for name, good in SIGNED.items()}
+)
+
+
+def claimed(headers: dict[str, str], message_id: str = "m-1") -> str:
+    try:
+        claim = claim_of(headers, message_id=message_id, kind="x", body_sha256="ab" * 32)
+    except PermanentError as error:
+        return error.code.value
+    return "unsigned" if claim is None else "signed"
+
+
+@settings(max_examples=300)
+@given(SIGNATURES, st.text(max_size=300))
+@example(SIGNED, "m-1")
+def test_a_signature_is_read_or_refused_whatever_its_headers(headers: dict[str, str], message_id: str) -> None:
+    assert claimed(headers, message_id) in ("unsigned", "signed", "signature.invalid")
+
+
+def test_a_signature_is_read() -> None:
+    """The strategy above reaches the good end, too."""
+    assert claimed(SIGNED) == "signed"
+
+
+@pytest.mark.parametrize("name", SIGNED)
+@pytest.mark.parametrize("bomb", ["A" * MIB, "\N{COMBINING ACUTE ACCENT}" * MIB, "9" * MIB, "\x00" * MIB, "=" * MIB])
+def test_a_bomb_in_a_signature_is_refused_in_little_memory(name: str, bomb: str) -> None:
+    codes: list[str] = []
+
+    most = most_memory(lambda: codes.append(claimed(SIGNED | {name: bomb})))
+
+    assert codes == ["signature.invalid"]
     assert most < 8 * MIB

@@ -12,25 +12,12 @@ import structlog
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from shared.runtime.logging import configure
 from shared.runtime.redaction import REDACTED, TEXT_LIMIT, is_denied, redacted, scrubbed
 
 CANARY = "Hunter2-canary"
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJodW50ZXIyIn0.c2lnbmF0dXJlSHVudGVyMg"
 PEM = f"-----BEGIN RSA PRIVATE KEY-----\n{CANARY}\nabc\n-----END RSA PRIVATE KEY-----"
 ENTRA = "abc8Q~Hunter2-canary_abcdefghijklmnopqrs"
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    before = (root.handlers[:], root.level)
-    stream = io.StringIO()
-    configure("restore", level="DEBUG", stream=stream)
-    yield stream
-    root.handlers[:], level = before[0], before[1]
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize(

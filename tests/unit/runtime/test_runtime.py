@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,24 +15,10 @@ from pydantic import ValidationError
 from shared.domain.errors import SafeCode, TransientError
 from shared.runtime.clock import SystemClock
 from shared.runtime.ids import new_id
-from shared.runtime.logging import configure
 from shared.runtime.settings import ServiceSettings
 from shared.runtime.tasks import BackgroundTasks
 
 CANARY = "hunter2"
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """What is logged during the test; the root logger is put back afterwards."""
-    root = logging.getLogger()
-    before = (root.handlers[:], root.level)
-    stream = io.StringIO()
-    configure("restore", level="DEBUG", stream=stream)
-    yield stream
-    root.handlers[:], level = before[0], before[1]
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def only(lines: io.StringIO) -> dict[str, object]:
