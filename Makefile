@@ -43,7 +43,7 @@ demo: $(STAMP) ## Start everything, run the main job once and show it (SOURCE=fo
 
 test: $(STAMP) ## Run the tests on real servers (ARGS="-k lease", WORKERS=0 for one process)
 	$(BIN)/python -m cli.stack install >&2
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope -o faulthandler_timeout=100 $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS)
 
 test-failures: $(STAMP) ## Inject failures into real processes (SHORT=1 REPEAT=20 EVERYTHING=1 ARGS="-k t12")
 	$(BIN)/python -m cli.stack install >&2

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
@@ -10,6 +10,7 @@ from hypothesis import settings
 from cli.stack import Stack
 from tests.support import keys
 from tests.support import stack as servers
+from tests.support.hangs import told_of_hangs
 
 settings.register_profile("untimed", deadline=None)  # a test of a law is no test of the machine's speed
 settings.load_profile("untimed")
@@ -24,6 +25,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         servers.close_session()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Say what a test waits for after half of its time, while that can still be seen."""
+    marker = item.get_closest_marker("timeout")
+    limit = marker.args[0] if marker and marker.args else item.config.getini("timeout")
+    with told_of_hangs(item.nodeid, patience=float(limit) / 2):
+        return (yield)
 
 
 @pytest.fixture(autouse=True)
