@@ -204,11 +204,11 @@ async def _moving(machinery: Machinery, settings: DispatcherSettings) -> AsyncIt
                 pass
         await machinery.intake.stop()  # before the relay: what it still finishes goes through that
         machinery.relay.stop()
-        await asyncio.gather(*machinery.tasks, return_exceptions=True)
+        await machinery.background.stop(only=machinery.tasks)
         await machinery.intake.stop()  # it may have come up after all
         await machinery.room.starts.aclose()
         over.set()
-        await asyncio.gather(refusals, return_exceptions=True)
+        await machinery.background.stop(only=(refusals,))
 
 
 async def _relay_and_consume(machinery: Machinery, stop: asyncio.Event, starting: asyncio.Lock) -> None:

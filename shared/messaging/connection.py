@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import structlog
 from aio_pika import RobustConnection
 from yarl import URL
 
@@ -17,9 +18,15 @@ from shared.contracts.names import ServiceName
 from shared.messaging.malformed import tolerate
 from shared.runtime.settings import ServiceSettings
 
+if TYPE_CHECKING:
+    from aio_pika.abc import AbstractConnection
+
+log = structlog.get_logger(__name__)
+
 HEARTBEAT = 10  # seconds; the default of 60 leaves the messages of a cut-off worker idle for three minutes
 RECONNECT_INTERVAL = 1.0  # seconds between two attempts
 CONNECT_TIMEOUT = 10.0  # seconds
+CLOSE_TIMEOUT = 15.0  # seconds; the client gives a silent line up after ten
 _FILES = ("AMQP_CA_FILE", "AMQP_CERTIFICATE_FILE", "AMQP_PRIVATE_KEY_FILE")
 
 tolerate()
@@ -130,6 +137,19 @@ def named_url(amqp_url: str, name: str) -> str:
     """Add client name and heartbeat to a connection's address, unless it brings its own heartbeat."""
     url = URL(amqp_url)
     return str(url.update_query({"name": name, "heartbeat": url.query.get("heartbeat", str(HEARTBEAT))}))
+
+
+async def disconnect(connection: "AbstractConnection", *, within: float = CLOSE_TIMEOUT) -> None:
+    """Close a connection. One that has not closed after `within` seconds is left to the end of the process.
+
+    The client waits without limit for answers that a broken line may never give, and a service that was told to stop
+    would wait with it.
+    """
+    try:
+        async with asyncio.timeout(within):
+            await connection.close()
+    except TimeoutError:
+        log.warning("broker.not_disconnected", seconds=within)
 
 
 def is_cancelled() -> bool:

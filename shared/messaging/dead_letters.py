@@ -17,7 +17,7 @@ from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelInvalidSta
 
 from shared.contracts.names import Exchange
 from shared.domain.errors import PermanentError, SafeCode, TransientError
-from shared.messaging.connection import CONNECT_TIMEOUT, BrokerAddress, client_name, is_cancelled
+from shared.messaging.connection import CONNECT_TIMEOUT, BrokerAddress, client_name, disconnect, is_cancelled
 from shared.messaging.letters import Letter, letter_of
 from shared.messaging.publisher import ConfirmedPublisher
 
@@ -92,7 +92,7 @@ class DeadLetters:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._connection is not None:
-            await self._connection.close()
+            await disconnect(self._connection)
 
     async def depth(self, queue: str) -> int:
         """Return how many messages are ready. Costs the messages nothing."""

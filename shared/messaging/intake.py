@@ -24,7 +24,14 @@ from shared.messaging.broker import (
     existing_queue,
     subscriber_options,
 )
-from shared.messaging.connection import CONNECT_TIMEOUT, BrokerAddress, client_name, is_cancelled
+from shared.messaging.connection import (
+    CLOSE_TIMEOUT,
+    CONNECT_TIMEOUT,
+    BrokerAddress,
+    client_name,
+    disconnect,
+    is_cancelled,
+)
 from shared.messaging.envelope import (
     ATTEMPT,
     DEFERRED,
@@ -73,6 +80,7 @@ class Intake:
         """Take the broker's address with credentials; connects in `start`. `graceful_timeout` is in seconds."""
         self._address = BrokerAddress.of(address)
         self.broker = consumer_broker(self._address, service, graceful_timeout=graceful_timeout)
+        self._graceful_timeout = graceful_timeout
         self._service = service
         self._publisher = publisher
         self._tiers = tiers
@@ -121,7 +129,7 @@ class Intake:
             connection = await aio_pika.connect(**self._address.single(self._probe), timeout=CONNECT_TIMEOUT)
         except (AMQPError, OSError, TimeoutError):
             return False
-        await connection.close()
+        await disconnect(connection)
         return True
 
     async def start(self) -> None:
@@ -132,13 +140,19 @@ class Intake:
         """Take no more, let running handlers finish within the graceful timeout, disconnect.
 
         FastStream would wait first and cancel the consumers then: what arrives meanwhile would be swallowed and come
-        back with one delivery more on its count.
+        back with one delivery more on its count. And it would cancel them once more, and wait without limit for a
+        broker that is away.
         """
         for subscriber in self.broker.subscribers:
             queue, tag = getattr(subscriber, "_queue_obj", None), _tag_of(subscriber)
             if queue is not None and tag is not None and not queue.channel.is_closed:
                 await _cancel(queue, tag)
-        await self.broker.stop()
+            subscriber._consumer_tag = None  # type: ignore[attr-defined]  # noqa: SLF001  FastStream's own
+        try:
+            async with asyncio.timeout(self._graceful_timeout + CLOSE_TIMEOUT):
+                await self.broker.stop()
+        except TimeoutError:
+            log.warning("broker.not_disconnected", seconds=self._graceful_timeout + CLOSE_TIMEOUT)
 
     async def _settle(
         self, queue: Queue, models: tuple[type[M], ...], handler: Handler[M], message: "AbstractIncomingMessage"

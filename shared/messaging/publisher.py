@@ -21,6 +21,7 @@ from shared.messaging.connection import (
     RECONNECT_INTERVAL,
     BrokerAddress,
     client_name,
+    disconnect,
     is_cancelled,
 )
 from shared.messaging.properties import Properties
@@ -133,7 +134,7 @@ class ConfirmedPublisher:
         """Close the connection. Publishes that still wait for a confirmation fail."""
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
-            await connection.close()
+            await disconnect(connection)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -6,7 +6,7 @@ A process whose relay or renewer is dead would look healthy and do nothing.
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 import structlog
@@ -37,16 +37,22 @@ class BackgroundTasks:
         task.add_done_callback(self._ended)
         return task
 
-    async def stop(self, patience: float = STOP_TIMEOUT) -> None:
-        """Wait for the tasks, which were told to stop, for so many seconds; then cancel those that are left."""
-        tasks = tuple(self._tasks)
+    async def stop(
+        self, patience: float = STOP_TIMEOUT, *, only: "Collection[asyncio.Task[None]] | None" = None
+    ) -> None:
+        """Wait for the tasks, or some of them, for so many seconds after they were told to stop; then cancel the rest.
+
+        One that does not end even then is left to the end of the process: a stop is never longer than twice `patience`.
+        """
+        tasks = self._tasks if only is None else self._tasks.intersection(only)
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=patience)
         for task in late:
             log.warning("task.cancelled", task=task.get_name())
             task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        if late:
+            await asyncio.wait(late, timeout=patience)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

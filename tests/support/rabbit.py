@@ -10,7 +10,7 @@ import aio_pika
 import httpx
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 
-from shared.messaging.connection import user_of
+from shared.messaging.connection import disconnect, user_of
 
 PATIENCE = 15.0  # seconds until a condition that should come true counts as a failure
 
@@ -41,7 +41,7 @@ class Rabbit:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._connection.close()
+        await disconnect(self._connection)
         await self._http.aclose()
 
     async def api(self, method: str, path: str, body: Any = None) -> Any:

@@ -1,15 +1,17 @@
 """What the publisher promises, on a real broker: a call that returns means that the message is on a queue."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
+import aio_pika
 import pytest
 from faststream.rabbit import RabbitBroker
 
 from shared.contracts.commands import StartRestoreRun
 from shared.contracts.names import Exchange, ServiceName
-from shared.messaging.connection import client_name, user_of
+from shared.messaging.connection import client_name, disconnect, user_of
 from shared.messaging.publisher import ConfirmedPublisher, MessageTooLarge, PublishFailed, Unroutable
 from tests.support.fakes_outbox import an_outbox_row
 from tests.support.rabbit import PATIENCE, Proxy, Rabbit, eventually
@@ -161,3 +163,11 @@ async def test_a_line_that_was_silent_for_too_long_fails_its_publishes_and_cance
             await publisher.publish(an_outbox_row())
 
     assert failed.value.context["reason"] == "connection"
+
+
+async def test_a_line_that_gives_no_answer_is_not_waited_for_at_the_end(rabbit: Rabbit) -> None:
+    async with Proxy(rabbit.amqp_url).running() as proxy:
+        connection = await aio_pika.connect(proxy.url)
+        proxy.silence()
+        async with asyncio.timeout(5):  # the client alone waits for ten
+            await disconnect(connection, within=0.2)

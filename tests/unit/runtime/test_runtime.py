@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,38 @@ async def test_stopping_waits_for_tasks_and_then_cancels_them() -> None:
     assert ended == ["polite"]
     assert stuck.cancelled()
     assert tasks.exit_code == 0
+
+
+async def test_a_stop_is_bounded_though_a_task_will_not_be_cancelled() -> None:
+    tasks, release = BackgroundTasks(), asyncio.Event()
+
+    async def deaf() -> None:
+        while not release.is_set():
+            with suppress(asyncio.CancelledError):
+                await release.wait()
+
+    tasks.spawn(deaf(), name="deaf")
+    async with asyncio.timeout(10):
+        await tasks.stop(patience=0.05)
+        release.set()
+        await tasks.stop()
+
+
+async def test_some_tasks_are_stopped_and_the_others_go_on() -> None:
+    tasks = BackgroundTasks()
+    forever = asyncio.get_running_loop().create_future
+    first = tasks.spawn(_until(forever()), name="first")
+    second = tasks.spawn(_until(forever()), name="second")
+
+    await tasks.stop(patience=0.05, only=(first,))
+
+    assert (first.cancelled(), second.done()) == (True, False)
+    await tasks.stop(patience=0.05)
+    assert second.cancelled()
+
+
+async def _until(done: "asyncio.Future[None]") -> None:
+    await done
 
 
 def test_an_address_may_come_from_a_file_and_is_what_the_file_says_now(
