@@ -122,10 +122,16 @@ class DeadLetters:
                 await self._returned(queue, reading.depth - reading.taken)
 
     async def _returned(self, queue: str, expected: int) -> None:
-        """Wait until the broker has put back what was held, so that the next one to look finds it."""
+        """Wait until the broker has put back what was held, so that the next one to look finds it.
+
+        Not by a timeout alone: one that falls into the closing of a channel is swallowed by the client (aiormq 7.2:
+        `Base.close` lets a cancellation pass for the channel's end), and what somebody else took never comes back.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + RETURN_SECONDS
         with suppress(TimeoutError, PermanentError, TransientError):
-            async with asyncio.timeout(RETURN_SECONDS):
-                while await self.depth(queue) < expected:  # noqa: ASYNC110  the broker tells nobody
+            async with asyncio.timeout_at(deadline):
+                while await self.depth(queue) < expected and loop.time() < deadline:  # noqa: ASYNC110  the broker tells nobody
                     await asyncio.sleep(RETURN_SECONDS / 100)
 
     @asynccontextmanager

@@ -38,12 +38,20 @@ def _described(task: "asyncio.Task[Any]") -> Iterator[str]:
     yield f"task {task.get_name()}, cancelled {task.cancelling()} times\n"
     waiting: Any = task.get_coro()
     while waiting is not None:
+        waiting = _generator_of(waiting)
         frame = _frame_of(waiting)
         if frame is None:
             yield f"  {waiting!r:.300}\n"
             return
         yield from traceback.format_list(traceback.StackSummary.extract([(frame, frame.f_lineno)]))
         waiting = _awaited(waiting)
+
+
+def _generator_of(waiting: Any) -> Any:
+    """Return the generator behind its `anext`, which itself says nothing."""
+    if not type(waiting).__name__.startswith("async_generator_a"):
+        return waiting
+    return next(filter(inspect.isasyncgen, gc.get_referents(waiting)), waiting)
 
 
 def _frame_of(waiting: Any) -> FrameType | None:

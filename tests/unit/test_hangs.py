@@ -3,6 +3,7 @@
 import asyncio
 import io
 import threading
+from collections.abc import AsyncIterator
 
 from tests.support.hangs import told_of_hangs
 
@@ -12,7 +13,13 @@ async def _deep(forever: asyncio.Event) -> None:
 
 
 async def _outer(forever: asyncio.Event) -> None:
+    async for _ in _given(forever):
+        pass
+
+
+async def _given(forever: asyncio.Event) -> AsyncIterator[None]:
     await _deep(forever)
+    yield
 
 
 async def test_what_a_task_waits_for_is_told_down_to_the_last_call() -> None:
@@ -27,6 +34,7 @@ async def test_what_a_task_waits_for_is_told_down_to_the_last_call() -> None:
 
     said = out.getvalue().split("task stuck")[1].split("\ntask ")[0]
     assert "a test takes long" in out.getvalue()
+    assert said.index("async for _ in _given") < said.index("await _deep(forever)")
     assert said.index("await _deep(forever)") < said.index("await forever.wait()") < said.index("await fut")
 
 

@@ -1,6 +1,8 @@
 """Dead queues by hand: looking changes nothing, and what is sent again is the same message."""
 
+import asyncio
 import json
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
@@ -285,3 +287,24 @@ async def test_a_line_that_was_silent_for_too_long_is_an_outage_and_cancels_nobo
         proxy.silence()
         with pytest.raises(TransientError):
             await dead.depth("restore.dead")
+
+
+class Swallowing(DeadLetters):
+    """As the client is when a cancellation falls into the closing of a channel: it is lost."""
+
+    async def depth(self, queue: str) -> int:
+        with suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+        return 0
+
+
+async def test_what_somebody_else_took_is_not_waited_for_though_the_client_loses_a_cancellation(
+    rabbit: Rabbit, publisher: ConfirmedPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.messaging.dead_letters.RETURN_SECONDS", 0.1)
+    await dead_by_service(publisher, "m1", b"{}", "internal.unexpected")
+
+    async with asyncio.timeout(10), Swallowing(rabbit.amqp_url, "test") as dead, dead.look(DEAD) as reading:
+        assert [held.letter.message_id async for held in reading] == ["m1"]
+
+    await rabbit.holds({DEAD: 1})
