@@ -1,9 +1,12 @@
 """Users on the broker: made, brought in line with `rights`, given a new password, removed."""
 
+import asyncio
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
+
+import httpx
 
 from shared.domain.errors import SafeCode
 from shared.messaging.management import TopologyError, call, management_client
@@ -12,9 +15,8 @@ from shared.messaging.rights import PREFIX, ROLES, BrokerLogin, Rights, Role, us
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    import httpx
-
 GUEST = "guest"
+_AGAIN_AFTER = (0.1, 0.3, 1.0)  # seconds
 _PASSWORD_BYTES = 32
 
 
@@ -92,16 +94,22 @@ async def remove_user(client: "httpx.AsyncClient", user: str) -> bool:
 
 
 async def close_connections(client: "httpx.AsyncClient", user: str) -> None:
-    """Have the broker close whatever a user has open; clients that may come back do so by themselves."""
-    await call(
-        client,
-        "DELETE",
-        "connections",
-        "username",
-        user,
-        doing=f"closing the connections of {user}",
-        absent_is_none=True,
-    )
+    """Have the broker close whatever a user has open; clients that may come back do so by themselves.
+
+    A connection that ends by itself meanwhile, as those of a deleted user do, makes the broker answer 500: it is asked
+    again.
+    """
+    path, doing = ("connections", "username", user), f"closing the connections of {user}"
+    for pause in _AGAIN_AFTER:
+        try:
+            await call(client, "DELETE", *path, doing=doing, absent_is_none=True)
+        except TopologyError as error:
+            if int(error.context.get("http_status") or 0) != httpx.codes.INTERNAL_SERVER_ERROR:
+                raise
+            await asyncio.sleep(pause)
+        else:
+            return
+    await call(client, "DELETE", *path, doing=doing, absent_is_none=True)
 
 
 async def delete_guest(management_url: str) -> bool:
