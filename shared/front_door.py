@@ -209,6 +209,10 @@ class RunListRepository(Protocol):
         """Count a preview's plan entries by action."""
         ...
 
+    async def items_planned_otherwise(self, run_id: UUID, action: str) -> Sequence[UUID]:
+        """Return the objects of a preview for which it plans something else than this action, in their order."""
+        ...
+
 
 class Directory(Protocol):
     """Who may sign in, and where they belong."""

@@ -1,11 +1,12 @@
 """What the dispatcher's use cases need from outside."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from services.dispatcher.stored_ports import BackupStore, PolicyLists, SnapshotStore
 from shared.domain.notifications import InboxCounts, InboxEntry, InboxPage, InboxPosition
 from shared.domain.runs import RunType
 from shared.front_door import (
@@ -21,8 +22,7 @@ from shared.overviews import AuditLines
 from shared.persistence.archives import SqlArchives
 from shared.persistence.dead_messages import SqlDeadMessages
 from shared.persistence.maintenance import Bounds, Need
-from shared.persistence.snapshots import Snapshot
-from shared.ports import BackupItem, BackupSet, NewBackupItem, PolicyRecord, RunRecord, SlotLimits, Transaction
+from shared.ports import RunRecord, SlotLimits, Transaction
 
 
 class StartTransaction(Transaction, Protocol):
@@ -97,52 +97,6 @@ class StartUnitOfWork(Protocol):
         ...
 
 
-class BackupLists(Protocol):
-    """Pages of backup sets and their items."""
-
-    async def get_set(self, set_id: UUID) -> BackupSet | None:
-        """Return the set, if it is this tenant's."""
-        ...
-
-    async def page_sets(self, *, before: UUID | None, limit: int) -> Sequence[BackupSet]:
-        """Return sets, newest first, after the one with the id `before`."""
-        ...
-
-    async def items(self, set_id: UUID, *, after: UUID | None, limit: int) -> Sequence[BackupItem]:
-        """Return the set's items by id."""
-        ...
-
-
-class BackupStore(BackupLists, Protocol):
-    """Backup sets that come from elsewhere."""
-
-    async def imported(self, *, name: str, archive_sha256: str) -> BackupSet | None:
-        """Return the set that was made of this archive under this name."""
-        ...
-
-    async def create_imported(
-        self, set_id: UUID, *, name: str, created_by: str, source_tenant: str, archive_sha256: str
-    ) -> UUID:
-        """Create an empty, uncompleted set, or find the one of the same archive and name; return its id."""
-        ...
-
-    async def add_items(self, set_id: UUID, items: Sequence[NewBackupItem]) -> int:
-        """Put objects into a set; one that is in it already stays as it is."""
-        ...
-
-    async def complete(self, set_id: UUID) -> bool:
-        """Say that the set is whole; True the first time."""
-        ...
-
-
-class SnapshotStore(Protocol):
-    """Contents by hash."""
-
-    async def put_many(self, batch: Iterable[Snapshot]) -> frozenset[str]:
-        """Store what is not there yet."""
-        ...
-
-
 class ImportTransaction(StartTransaction, Protocol):
     """A transaction that can also store a backup set that comes from elsewhere."""
 
@@ -162,16 +116,6 @@ class ImportUnitOfWork(Protocol):
 
     def begin(self, tenant_id: UUID) -> AbstractAsyncContextManager[ImportTransaction]:
         """Begin a transaction for one tenant."""
-        ...
-
-
-class PolicyLists(Protocol):
-    """Pages of the inventory."""
-
-    async def page(
-        self, *, after: UUID | None, limit: int, policy_type: str | None, with_missing: bool
-    ) -> Sequence[PolicyRecord]:
-        """Return policies by id."""
         ...
 
 

@@ -62,6 +62,8 @@ _OTHERWISE: dict[SafeCode, Actionability] = {
     SafeCode.RESTORE_PLAN_CHANGED: Actionability.REQUEST,
     SafeCode.RESTORE_PREVIEW_STALE: Actionability.REQUEST,
     SafeCode.RESTORE_EXISTS_ALREADY: Actionability.NONE,
+    SafeCode.RESTORE_NOT_CONFIRMED: Actionability.REQUEST,
+    SafeCode.RESTORE_BLOCKED: Actionability.REQUEST,
     SafeCode.RUN_STALE_QUEUED: Actionability.OPERATOR,
     SafeCode.RUN_STALE_RUNNING: Actionability.OPERATOR,
     SafeCode.RUN_STILL_ACTIVE: Actionability.REPEAT,

@@ -313,4 +313,12 @@ ERROR_TEXTS: dict[SafeCode, ErrorText] = {
         "The form did not come from this page of the console",
         "Nothing was done. Open the page again, look at what it shows, and send the form from there.",
     ),
+    SafeCode.RESTORE_NOT_CONFIRMED: ErrorText(
+        "The restore was not confirmed",
+        "Nothing was written. Tick the box, type the tenant's name exactly as it is shown, and send the form again.",
+    ),
+    SafeCode.RESTORE_BLOCKED: ErrorText(
+        "Something in the plan is blocked",
+        "Nothing was written. Make a preview without it, or mend what blocks it and make a new one.",
+    ),
 }

@@ -124,6 +124,8 @@ class SafeCode(StrEnum):
     UPSTREAM_NOT_THE_PUBLISHER = "upstream.not_the_publisher"
     AUTHZ_SIGN_IN_LINK_INVALID = "authz.sign_in_link_invalid"
     REQUEST_FORGED = "request.forged"
+    RESTORE_NOT_CONFIRMED = "restore.not_confirmed"
+    RESTORE_BLOCKED = "restore.blocked"
 
     @property
     def family(self) -> str:

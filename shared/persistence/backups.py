@@ -127,6 +127,13 @@ class SqlBackups:
             statement = statement.where(backup_items.c.id > after)
         return await self._items(statement.order_by(backup_items.c.id).limit(limit))
 
+    async def types(self, set_id: UUID) -> list[tuple[str, int]]:
+        """Count the set's items by policy type, in the order of the types' names."""
+        mine = (backup_items.c.tenant_id == self._tenant_id) & (backup_items.c.backup_set_id == set_id)
+        kind = backup_items.c.policy_type
+        counted = select(kind, func.count()).where(mine, ~backup_items.c.absent).group_by(kind).order_by(kind)
+        return [(row[0], row[1]) for row in await self._connection.execute(counted)]
+
     async def items_by_ids(self, ids: Sequence[UUID]) -> list[BackupItem]:
         """Return those of the ids that are this tenant's, in any order; what an execution left of them unveiled."""
         found = await self._items(self._select_items().where(backup_items.c.id == _any_of(ids)))

@@ -94,6 +94,13 @@ class SqlRunLists:
         )
         return {row[0]: row[1] for row in await self._connection.execute(statement)}
 
+    async def items_planned_otherwise(self, run_id: UUID, action: str) -> Sequence[UUID]:
+        """Return the objects of a preview for which it plans something else than this action."""
+        items = restore_run_items.c
+        otherwise = items.plan["action"].astext != action
+        statement = select(items.item_id).where(items.tenant_id == self._tenant_id, items.run_id == run_id, otherwise)
+        return (await self._connection.scalars(statement.order_by(items.ordinal))).all()
+
     def _page(self, table: RunTable, wanted: RunFilter, after: Position | None) -> Select[Any]:
         runs = table.runs.c
         statement = (

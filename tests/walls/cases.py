@@ -202,6 +202,7 @@ def _console() -> Iterable[Case]:
     yield Case("showRuns", Capability.RUN_VIEW, lambda _stage, _who: "/console/runs?q=status:failed")
     yield Case("showTenants", Capability.TENANT_VIEW, lambda _stage, _who: "/console/tenants")
     yield from _runs_at_the_console()
+    yield from _wizard()
     yield from _inbox_at_the_console()
     # The last one: it ends the session.
     yield Case("signOut", Capability.SESSION, lambda _stage, _who: "/console/sign-out", DONE, form=lambda _stage: {})
@@ -251,6 +252,43 @@ def _runs_at_the_console() -> Iterable[Case]:
         form=lambda _stage: {},
         foreign=NOT_FOUND,
     )
+
+
+def _wizard() -> Iterable[Case]:
+    step, preview = "/restore", Capability.RESTORE_PREVIEW
+    yield Case("showRestoreWizard", preview, lambda _stage, _who: step)
+    yield Case(
+        "showRestoreWizard",
+        preview,
+        lambda stage, _who: f"{step}?backup_set={stage.backup_set}",
+        foreign=NOT_FOUND,
+    )
+    yield Case(
+        "pressPreview",
+        preview,
+        lambda stage, _who: f"{step}?backup_set={stage.backup_set}",
+        DONE,
+        form=lambda _stage: {"extent": "all"},
+        foreign=NOT_FOUND,
+    )
+    yield Case(
+        "showRestoreStep",
+        Capability.RUN_VIEW,
+        lambda stage, _who: f"{step}/{stage.ended['restore.preview']}",
+        foreign=NOT_FOUND,
+    )
+    for operation_id, below, capability in (
+        ("pressLeaveOutBlocked", "leave-out", preview),
+        ("pressExecute", "execute", Capability.RESTORE_EXECUTE),
+    ):
+        yield Case(
+            operation_id,
+            capability,
+            lambda stage, _who, b=below: f"{step}/{stage.ended['restore.preview']}/{b}",
+            frozenset({422}),  # it has planned nothing that could be executed
+            form=lambda _stage: {},
+            foreign=NOT_FOUND,
+        )
 
 
 def _inbox_at_the_console() -> Iterable[Case]:

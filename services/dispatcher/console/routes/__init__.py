@@ -2,13 +2,14 @@
 
 from fastapi import APIRouter
 
-from services.dispatcher.console.routes import assets, notifications, run, runs, signing_in, tenants
+from services.dispatcher.console.routes import assets, notifications, restoring, run, runs, signing_in, tenants
 
 ROUTERS: tuple[APIRouter, ...] = (
     signing_in.router,
     signing_in.session,
     runs.router,
     run.router,
+    restoring.router,
     tenants.router,
     notifications.router,
     assets.router,

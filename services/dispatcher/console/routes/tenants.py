@@ -30,5 +30,6 @@ async def show_tenants(request: Request, caller: Caller, room: TheRoom) -> Respo
         tenants=await room.console.tenants.of(places[:_ROWS]),
         left_out=len(places[_ROWS:]),
         restore_of=lambda one: href_of(one.place.tenant_id, RunType.RESTORE, one.last_restore_id),
+        may_restore=lambda one: one.place.status == "active" and one.place.role.may(Capability.RESTORE_PREVIEW),
         now=datetime.now(UTC),
     )
