@@ -465,7 +465,7 @@ restore_run_items = Table(
     Column("left_fingerprint", Text),  # of what the writes make of it; NULL: they delete it
     Column("left_assignments_fingerprint", Text),
     PrimaryKeyConstraint("tenant_id", "run_id", "ordinal"),
-    UniqueConstraint("tenant_id", "item_id", "run_id"),  # not led like the key: the planner would confuse them
+    UniqueConstraint("item_id", "run_id", "tenant_id"),  # not led like the key: the planner would confuse them
     ForeignKeyConstraint(["tenant_id", "run_id"], ["restore_runs.tenant_id", "restore_runs.id"], ondelete="CASCADE"),
     ForeignKeyConstraint(["tenant_id", "before_sha256"], ["snapshots.tenant_id", "snapshots.sha256"]),
     CheckConstraint("state <> 'intent' OR (request_hash IS NOT NULL AND step IS NOT NULL)", name="intent_is_whole"),
@@ -492,7 +492,7 @@ bulk_operation_run_items = Table(
     metadata,
     *_item_columns(),
     PrimaryKeyConstraint("tenant_id", "run_id", "ordinal"),
-    UniqueConstraint("tenant_id", "item_id", "run_id"),  # not led like the key: the planner would confuse them
+    UniqueConstraint("item_id", "run_id", "tenant_id"),  # not led like the key: the planner would confuse them
     ForeignKeyConstraint(
         ["tenant_id", "run_id"], ["bulk_operation_runs.tenant_id", "bulk_operation_runs.id"], ondelete="CASCADE"
     ),

@@ -42,3 +42,20 @@ async def test_a_query_without_its_index_is_noticed(busy: Place) -> None:
     await busy.connection.execute("DROP INDEX ix_outbox_due")
 
     assert any("reads outbox whole" in line for line in await sequential_scans(busy))
+
+
+@pytest.mark.parametrize("ledger", ["restore_run_items", "bulk_operation_run_items"])
+async def test_only_the_key_of_a_ledger_begins_with_the_tenant(database_url: str, ledger: str) -> None:
+    """Any other that did would pass for as good as the key before a large run's statistics are known.
+
+    All of a tenant's items would then be read to find a page of one run.
+    """
+    query = """
+        SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+        JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[0]
+        WHERE x.indrelid = $1::regclass AND a.attname = 'tenant_id'
+    """
+    connection = await asyncpg.connect(database_url)
+    found = [row["relname"] for row in await connection.fetch(query, ledger)]
+    await connection.close()
+    assert found == [f"pk_{ledger}"]

@@ -958,7 +958,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant_id", "run_id", "ordinal", name=op.f("pk_bulk_operation_run_items")),
         sa.UniqueConstraint(
-            "tenant_id", "item_id", "run_id", name=op.f("uq_bulk_operation_run_items_tenant_id_item_id_run_id")
+            "item_id", "run_id", "tenant_id", name=op.f("uq_bulk_operation_run_items_item_id_run_id_tenant_id")
         ),
         postgresql_with={"fillfactor": 45},
     )
@@ -1019,7 +1019,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant_id", "run_id", "ordinal", name=op.f("pk_restore_run_items")),
         sa.UniqueConstraint(
-            "tenant_id", "item_id", "run_id", name=op.f("uq_restore_run_items_tenant_id_item_id_run_id")
+            "item_id", "run_id", "tenant_id", name=op.f("uq_restore_run_items_item_id_run_id_tenant_id")
         ),
         postgresql_with={"fillfactor": 45},
     )
